@@ -1,0 +1,1 @@
+"""A revocable nearest-key index: numpy and faiss, usable on its own."""

@@ -1,0 +1,1 @@
+"""Collisions, thresholds, storage: numbers and plots."""

@@ -1,0 +1,1 @@
+"""All that knows transformers: loading, finding layers, hooks, views, fingerprints."""

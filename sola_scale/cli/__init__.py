@@ -1,0 +1,1 @@
+"""The sola command: one file a group of commands."""

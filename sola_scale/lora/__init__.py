@@ -1,0 +1,1 @@
+"""Adapter layouts and codec, the slot bank, heterogeneous apply, batched training."""

@@ -1,0 +1,1 @@
+"""The Store contract, the LMDB store, the in-memory twin."""
