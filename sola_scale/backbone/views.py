@@ -1,0 +1,81 @@
+"""Views: pooled hidden states of a prompt, taken in passing from the one forward pass.
+
+Shape legend: B rows of the batch, T token positions, V views, D width of the residual stream.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sola_scale.backbone.loading import Backbone
+
+Pooling = Literal["mean", "last"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class View:
+    """Which hidden state to pool, and how."""
+
+    layer: int
+    """The residual stream *entering* this decoder layer; 0 is the embeddings, n the output of the last of n layers."""
+    pooling: Pooling
+    """``mean`` over the prompt's tokens, or the ``last`` token's."""
+
+
+def pool(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling) -> Tensor:
+    """Pool over the tokens that ``mask_BT`` marks, whichever side the padding is on; float32 ``[B, D]``."""
+    if pooling == "last":
+        rows = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
+        return hidden_BTD[rows, last_positions(mask_BT)].float()
+    weights_BT = mask_BT.to(torch.float32)
+    # A product with the mask would let a non-finite pad spill into the mean: pads are cut out instead.
+    kept_BTD = hidden_BTD.float().masked_fill(~mask_BT.bool().unsqueeze(-1), 0.0)
+    return kept_BTD.sum(dim=1) / weights_BT.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
+def last_positions(mask_BT: Tensor) -> Tensor:
+    """Index of each row's last real token ``[B]``, under left or right padding."""
+    positions_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
+    return (positions_T * mask_BT.bool()).argmax(dim=1)
+
+
+@torch.inference_mode()
+def capture_views(backbone: Backbone, prompts: Sequence[str], views: Sequence[View]) -> Tensor:
+    """Run the layers that ``views`` need, and no more, over one batch of prompts; float32 ``[B, V, D]``."""
+    ids_BT, mask_BT = backbone.encode(prompts)
+    pooled: dict[View, Tensor] = {}
+    handles = [
+        _attach(backbone, layer, views, mask_BT, pooled) for layer in sorted({view.layer for view in views})
+    ]
+    try:
+        backbone.architecture.decoder(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+    except _EnoughError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack([pooled[view] for view in views], dim=1)
+
+
+class _EnoughError(Exception):
+    """Raised inside the forward pass once the last view is taken: the layers above need not run."""
+
+
+def _attach(
+    backbone: Backbone, layer: int, views: Sequence[View], mask_BT: Tensor, pooled: dict[View, Tensor]
+) -> torch.utils.hooks.RemovableHandle:
+    layers = backbone.architecture.layers
+    module = layers[layer] if layer < len(layers) else backbone.architecture.final_norm
+
+    def take(_module: torch.nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        hidden_BTD = args[0] if args else kwargs["hidden_states"]
+        for view in views:
+            if view.layer == layer:
+                pooled[view] = pool(hidden_BTD, mask_BT, view.pooling)
+        if len(pooled) == len(set(views)):
+            raise _EnoughError
+
+    return module.register_forward_pre_hook(take, with_kwargs=True)
