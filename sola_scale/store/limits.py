@@ -33,6 +33,8 @@ def check_edit(edit: NewEdit) -> None:
         check_text(text)
     if not 0 < len(edit.weights) <= MAX_WEIGHTS:
         raise RequestError(f"weights take {len(edit.weights):,} bytes, allowed are 1 to {MAX_WEIGHTS:,}")
+    if not all(isinstance(value, (float, int, str)) for value in (edit.details or {}).values()):
+        raise RequestError("details must be numbers or strings")
     check_keys(edit.keys)
 
 

@@ -37,7 +37,7 @@ def find(table: str, segment: Buffer | None, edit_id: int) -> memoryview:
     payload, checksum = entry(segment, edit_id)
     if payload is None or xxh3_64_intdigest(payload, seed=edit_id) != checksum:
         missing = "missing from" if payload is None else "damaged in"
-        raise CorruptRecordError(f"edit {edit_id} is {missing} table {table!r}", edit_id)
+        raise CorruptRecordError(f"edit {edit_id} is {missing} table '{table}'", edit_id)
     return payload
 
 

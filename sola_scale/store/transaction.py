@@ -68,7 +68,7 @@ class WriteTransaction(ReadTransaction):
     def append_raw(self, table: Table, key: bytes, value: Buffer) -> None:
         """Store a value as it is beyond the greatest key, which leaves the pages full."""
         if not self._txn.put(key, value, db=self._tables[table], append=True):
-            raise CorruptRecordError(f"key {bytes(key).hex()} of table {table!r} is out of order")
+            raise CorruptRecordError(f"key {bytes(key).hex()} of table '{table}' is out of order")
 
     def append(self, table: Table, key: bytes, payload: Buffer) -> None:
         """Seal and store a value beyond the greatest key."""

@@ -11,8 +11,7 @@ from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import check_layout, layout_of
 from sola_scale.store.limits import check_edit
 from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
-from sola_scale.store.segments import find, place
-from sola_scale.store.stored import encode, erase_notes, erase_text, read_stored
+from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text, read_stored
 from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
 from sola_scale.store.transaction import WriteTransaction
 from sola_scale.store.values import pack_id
@@ -96,8 +95,8 @@ def _changes(txn: WriteTransaction, operation: Operation, edit_id: int, status: 
     """Whether the operation changes an edit of this status; raises EditStateError where it must not."""
     if operation is Operation.RESTORE:
         _refuse_purged(edit_id, status, "restored")
-        if status is EditStatus.QUARANTINED:
-            _check_intact(txn, edit_id)
+        if not status.eligible:
+            _refuse_damaged(txn, edit_id)
         return not status.eligible
     if operation is Operation.QUARANTINE:
         _refuse_purged(edit_id, status, "quarantined")
@@ -109,13 +108,9 @@ def _refuse_purged(edit_id: int, status: EditStatus, verb: str) -> None:
         raise EditStateError(f"edit {edit_id} is purged: it cannot be {verb}")
 
 
-def _check_intact(txn: WriteTransaction, edit_id: int) -> None:
-    """Refuse to bring back an edit whose parts are damaged."""
-    generation = read_counters(txn).generation
+def _refuse_damaged(txn: WriteTransaction, edit_id: int) -> None:
     try:
-        read_stored(txn, edit_id)
-        for table in (Table.WEIGHTS, retrieval(generation), verification(generation)):
-            find(table, txn.raw(table, pack_id(place(edit_id)[0])), edit_id)
+        check_intact(txn, edit_id, read_counters(txn).generation)
     except CorruptRecordError as error:
         raise EditStateError(f"edit {edit_id} cannot be restored: {error}") from error
 
