@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sola_scale.errors import StoreClosedError, StoreReadOnlyError
 from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
+from sola_scale.store.admission import admit
 from sola_scale.store.audit import Audit, check_structure
 from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest
 from sola_scale.store.changes import KeyBlock, LogEntry, Transition, no_keys
@@ -100,7 +101,7 @@ class LmdbStore(Store):
         try:
             environment = files.open_file(folder, map_size=map_size)
             try:
-                files.admit(environment, fingerprint, upgrade=not read_only)
+                admit(environment, fingerprint, writing=not read_only)
                 return cls(folder, environment, lock, map_size, clock)
             except BaseException:
                 environment.release()

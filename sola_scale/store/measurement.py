@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from sola_scale.store.bookkeeping import read_counters
+from sola_scale.store.header import PAGE
 from sola_scale.store.records import EditStatus
 from sola_scale.store.reports import StoreStats, TableStats
 from sola_scale.store.segments import entries
@@ -11,8 +12,6 @@ from sola_scale.store.stored import scan_states
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction
 from sola_scale.store.values import OVERHEAD, unpack_id
-
-_PAGE = 4096
 
 
 def measure(txn: ReadTransaction, path: Path) -> StoreStats:
@@ -39,7 +38,7 @@ def measure(txn: ReadTransaction, path: Path) -> StoreStats:
 def _table_stats(txn: ReadTransaction, table: Table) -> TableStats:
     stat = txn.stat(table)
     pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-    return TableStats(entries=stat["entries"], bytes=pages * _PAGE)
+    return TableStats(entries=stat["entries"], bytes=pages * PAGE)
 
 
 def _payload(txn: ReadTransaction, generation: int) -> dict[str, int]:

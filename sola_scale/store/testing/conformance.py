@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ class StoreConformance:
             {"tags": ("x" * (1 << 21),)},
         ],
     )
-    def test_bad_edit_is_refused_whole(self, store: Store, bad: dict[str, object]) -> None:
+    def test_bad_edit_is_refused_whole(self, store: Store, bad: dict[str, Any]) -> None:
         """One malformed edit refuses its batch, and the store is as before."""
         store.write([sample_edit(1)])
         before = state_of(store)
