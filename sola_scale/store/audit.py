@@ -43,15 +43,15 @@ def check_structure(path: Path) -> list[Damage]:
 class Audit:
     """One walk through one state of a store."""
 
-    def __init__(self, txn: ReadTransaction) -> None:
+    def __init__(self, txn: ReadTransaction, report: VerifyReport) -> None:
         self.txn = txn
-        self.report = VerifyReport()
+        self.report = report
         self.states: dict[int, State] = {}
         self._prompts: dict[bytes, int] = {}
         self._counters = Counters()
 
-    def run(self) -> VerifyReport:
-        """Walk through every table."""
+    def run(self) -> None:
+        """Walk through every table, adding to the report."""
         if self._meta():
             self._edits()
             self._contents()
@@ -62,7 +62,6 @@ class Audit:
             self._log()
         self._sealed(Table.SETTINGS)
         self._sealed(Table.BLOBS)
-        return self.report
 
     def _damage(self, table: str, what: str, edit_id: int | None = None) -> None:
         damage = Damage(table=str(table), what=what, edit_id=edit_id)

@@ -35,4 +35,6 @@ def check_file(path: Path) -> None:
     last_page = max(known, key=lambda meta: meta[6])[5]
     needed, found = (last_page + 1) * PAGE, path.stat().st_size
     if found < needed:
-        raise CorruptRecordError(f"{path} is truncated: {found:,} of {needed:,} bytes; restore it from a backup")
+        raise CorruptRecordError(
+            f"{path} is truncated: {found:,} of {needed:,} bytes; restore it from a backup"
+        )

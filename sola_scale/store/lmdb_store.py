@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.errors import StoreClosedError, StoreReadOnlyError
+from sola_scale.errors import CorruptRecordError, StoreClosedError, StoreReadOnlyError
 from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
 from sola_scale.store.admission import admit
 from sola_scale.store.audit import Audit, check_structure
@@ -22,7 +22,7 @@ from sola_scale.store.locks import WriterLock
 from sola_scale.store.measurement import measure
 from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
 from sola_scale.store.repair import repair as mend
-from sola_scale.store.reports import StoreStats, VerifyReport
+from sola_scale.store.reports import Damage, StoreStats, VerifyReport
 from sola_scale.store.stored import read_record
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 
@@ -342,14 +342,23 @@ class LmdbStore(Store):
         """Check everything; with `repair`, quarantine the damaged edits."""
         with self._writing:
             structure = [] if self.read_only else check_structure(self.path / files.FILE_NAME)
-            with self._read() as txn:
-                report = Audit(txn).run()
+            report = self._audit()
             report.damages[:0] = structure
             # Writing through pages that contradict one another could spread the damage.
-            if not repair or not report.damages or structure:
+            if not repair or not report.damages or any(damage.table == "file" for damage in report.damages):
                 return report
             with self._write() as writing:
                 return mend(writing, report, self._clock())
+
+    def _audit(self) -> VerifyReport:
+        report = VerifyReport()
+        try:
+            with self._read() as txn:
+                Audit(txn, report).run()
+        except CorruptRecordError as error:
+            # LMDB itself came upon a page it cannot read: what was found until then still counts.
+            report.damages.append(Damage(table="file", what=str(error)))
+        return report
 
     def backup(self, path: Path | str) -> None:
         """Write a consistent copy to a new folder."""

@@ -133,9 +133,24 @@ def follow(held: dict[int, tuple[int, bytes]], transitions: Iterable[Transition]
 
 def told(store: Store) -> dict[str, Any]:
     """What an old store must still tell, as JSON: records in the clear, weights and keys as checksums."""
-    fields = ("id", "status", "prompt", "target", "paraphrases", "tags", "source", "created_at", "chain", "key_ids")
+    fields = (
+        "id",
+        "status",
+        "prompt",
+        "target",
+        "paraphrases",
+        "tags",
+        "source",
+        "created_at",
+        "chain",
+        "key_ids",
+    )
     told_records = [{name: getattr(record, name) for name in fields} for record in store.records()]
-    sums = {str(r.id): xxh3_64_hexdigest(repr(contents(store, r.id)).encode()) for r in store.records() if not _keyless(r)}
+    sums = {
+        str(r.id): xxh3_64_hexdigest(repr(contents(store, r.id)).encode())
+        for r in store.records()
+        if not _keyless(r)
+    }
     told_state = {
         "records": told_records,
         "contents": sums,
