@@ -101,15 +101,18 @@ def _drop_strays(txn: WriteTransaction) -> list[str]:
     """Erase contents of purged or never written edits."""
     done = []
     for table in SEGMENTED:
-        for edit_id in [e for key, value in txn.scan(table) for e, _, _ in entries(unpack_id(key), value)]:
-            try:
-                stray = read_state(txn, edit_id).status is EditStatus.PURGED
-            except UnknownEditError:
-                stray = True
-            if stray:
-                txn.put_segments(table, {edit_id: None})
-                done.append(f"stray bytes of edit {edit_id} erased from table '{table}'")
+        held = [edit_id for key, value in txn.scan(table) for edit_id, _, _ in entries(unpack_id(key), value)]
+        strays = [edit_id for edit_id in held if _is_stray(txn, edit_id)]
+        txn.put_segments(table, dict.fromkeys(strays))
+        done += [f"stray bytes of edit {edit_id} erased from table '{table}'" for edit_id in strays]
     return done
+
+
+def _is_stray(txn: WriteTransaction, edit_id: int) -> bool:
+    try:
+        return read_state(txn, edit_id).status is EditStatus.PURGED
+    except UnknownEditError:
+        return True
 
 
 def _rebuild_prompts(txn: WriteTransaction, states: dict[int, State]) -> str:

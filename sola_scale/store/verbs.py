@@ -1,6 +1,7 @@
 """The verbs that change edits, each inside a write transaction of its caller."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 
 from xxhash import xxh3_64_intdigest
 
@@ -83,9 +84,9 @@ def change_status(
     states = {edit_id: read_state(txn, edit_id) for edit_id in unique(ids)}
     asked = {e: state for e, state in states.items() if _changes(txn, operation, e, state.status)}
     change = Changeset(txn, operation, at)
+    if operation is Operation.PURGE:
+        _erase(txn, asked)
     for edit_id in asked:
-        if operation is Operation.PURGE:
-            _erase(txn, edit_id)
         change.mark(edit_id, _STATUS[operation], note)
     change.settle(state.chain for state in asked.values())
     return change.finish()
@@ -115,15 +116,13 @@ def _refuse_damaged(txn: WriteTransaction, edit_id: int) -> None:
         raise EditStateError(f"edit {edit_id} cannot be restored: {error}") from error
 
 
-def _erase(txn: WriteTransaction, edit_id: int) -> None:
-    """Take text, weights and keys of an edit out of every table, both key generations included."""
-    try:
-        prompt = read_stored(txn, edit_id).prompt
-        txn.delete(Table.PROMPTS, prompt_key(prompt) + pack_id(edit_id))
-    except CorruptRecordError:
-        # Its text cannot be read, so its entry among the prompts cannot be named; `verify` drops it.
-        pass
-    erase_text(txn, edit_id)
-    erase_notes(txn, edit_id)
+def _erase(txn: WriteTransaction, ids: Collection[int]) -> None:
+    """Take text, weights and keys of edits out of every table, both key generations included."""
+    for edit_id in ids:
+        # Where its text cannot be read its entry among the prompts cannot be named; `verify` drops it.
+        with suppress(CorruptRecordError):
+            txn.delete(Table.PROMPTS, prompt_key(read_stored(txn, edit_id).prompt) + pack_id(edit_id))
+        erase_text(txn, edit_id)
+        erase_notes(txn, edit_id)
     for table in SEGMENTED:
-        txn.put_segments(table, {edit_id: None})
+        txn.put_segments(table, dict.fromkeys(ids))
