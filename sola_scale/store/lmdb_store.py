@@ -384,6 +384,12 @@ class LmdbStore(Store):
                 self._follow_file()
         return self.last_seq
 
+    def readers(self) -> str:
+        """LMDB's table of read transactions under way, of all processes, for people."""
+        environment = self._open_environment()
+        environment.clear_stale_readers()
+        return environment.readers()
+
     def _follow_file(self) -> None:
         """Use the file that now has the store's name; reads in flight end on the old one."""
         old = self._open_environment()
