@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import lmdb
 
@@ -98,26 +100,24 @@ class Environment:
             _shared[opened.key] = opened
             return opened
 
-    @contextmanager
-    def read(self) -> Iterator[ReadTransaction]:
+    def read(self) -> "ReadScope":
         """A read transaction: one unchanging state of the store; never keep one."""
-        with self._transaction(), self._lmdb.begin(buffers=True) as txn:
-            yield ReadTransaction(txn, self._tables)
+        return ReadScope(self)
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
         """The write transaction: durable when the block ends, undone when it raises."""
-        with self._transaction(), self._lmdb.begin(write=True, buffers=True) as txn:
-            yield WriteTransaction(txn, self._tables)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
         self.retain(transactions=1)
         try:
-            with translated(self.path):
-                yield
+            with translated(self.path), self._lmdb.begin(write=True, buffers=True) as txn:
+                yield WriteTransaction(txn, self._tables)
         finally:
             self.release(transactions=1)
+
+    def begin_read(self) -> tuple[Any, ReadTransaction]:
+        """LMDB's read transaction and ours over it; the caller has retained the environment."""
+        txn = self._lmdb.begin(buffers=True)
+        return txn, ReadTransaction(txn, self._tables)
 
     def retain(self, transactions: int = 0) -> None:
         """Count one more user; refused after a fork and after the last release."""
@@ -150,6 +150,34 @@ class Environment:
     def readers(self) -> str:
         """LMDB's table of readers, for people."""
         return self._lmdb.readers()
+
+
+class ReadScope:
+    """A `with` block around a read transaction; a class, as it is entered for every route and every page-in."""
+
+    __slots__ = ("_environment", "_txn")
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def __enter__(self) -> ReadTransaction:
+        self._environment.retain(transactions=1)
+        try:
+            self._txn, transaction = self._environment.begin_read()
+        except lmdb.Error:
+            self._environment.release(transactions=1)
+            with translated(self._environment.path):
+                raise
+        return transaction
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._txn.abort()
+        self._environment.release(transactions=1)
+        if isinstance(error, lmdb.Error):
+            with translated(self._environment.path):
+                raise error
 
 
 def file_key(path: Path) -> tuple[int, int, int]:

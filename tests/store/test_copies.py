@@ -83,7 +83,11 @@ def test_backup_opens_anywhere(store: LmdbStore, tmp_path: Path) -> None:
         assert state_of(copy) == expected
         assert copy.verify().ok
         copy.write([sample_edit(200)])
-    assert sorted(path.name for path in (tmp_path / "some" / "where").iterdir()) == ["edits.lmdb", "edits.lmdb-lock", "writer.lock"]
+    assert sorted(path.name for path in (tmp_path / "some" / "where").iterdir()) == [
+        "edits.lmdb",
+        "edits.lmdb-lock",
+        "writer.lock",
+    ]
 
 
 def test_backup_while_writing_is_of_one_moment(store: LmdbStore, tmp_path: Path) -> None:
