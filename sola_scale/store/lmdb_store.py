@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.errors import CorruptRecordError, StoreClosedError, StoreReadOnlyError
-from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
+from sola_scale.store import files, listing, queries, recalibration, rewrite, shelf, verbs
 from sola_scale.store.admission import admit
 from sola_scale.store.audit import Audit, check_structure
 from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest
@@ -23,7 +23,6 @@ from sola_scale.store.measurement import measure
 from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
 from sola_scale.store.repair import repair as mend
 from sola_scale.store.reports import Damage, StoreStats, VerifyReport
-from sola_scale.store.stored import read_record
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 
 Clock = Callable[[], int]
@@ -218,7 +217,7 @@ class LmdbStore(Store):
     def record(self, edit_id: int) -> EditRecord:
         """One edit's record."""
         with self._read() as txn:
-            return read_record(txn, edit_id)
+            return listing.read_record(txn, edit_id)
 
     def records(self, where: EditFilter | None = None) -> Iterator[EditRecord]:
         """Matching records in ascending order of id."""
@@ -233,13 +232,13 @@ class LmdbStore(Store):
     def _record_pages(self, where: EditFilter) -> Iterator[list[EditRecord]]:
         if where.ids is not None:
             with self._read() as txn:
-                page = queries.named_records(txn, where)
+                page = listing.named_records(txn, where)
             yield page
             return
         after: int | None = where.after_id
         while after is not None:
             with self._read() as txn:
-                page, after = queries.filtered_page(txn, where, after)
+                page, after = listing.filtered_page(txn, where, after)
             yield page
 
     def find_prompt(self, prompt: str) -> list[int]:
