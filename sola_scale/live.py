@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from sola_index import KeyIndex, SnapshotError
 
-from sola_scale.store import Store, Transition
-from sola_scale.store.errors import LogTruncatedError
+from sola_scale.errors import LogTruncatedError
+from sola_scale.store import KeyBlock, Store, Transition
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,22 @@ class LiveIndex:
         """Throw the index away and build it from the store's keys."""
         with self._lock:
             self.index = self._rebuild()
+
+    def compare(self) -> tuple[str, ...]:
+        """Hold the index against the store's active keys; returns the differences, in sentences."""
+        with self._lock:
+            self._catch_up()
+            blocks = list(self._store.active_keys())
+            wanted = np.concatenate([block.key_ids for block in blocks]) if blocks else np.empty(0, np.uint64)
+            missing, surplus = np.setdiff1d(wanted, self.index.ids), np.setdiff1d(self.index.ids, wanted)
+            wrong = sum(self._wrong(block) for block in blocks)
+        counts = ((len(missing), "missing from"), (len(surplus), "surplus in"), (wrong, "other than stored in"))
+        return tuple(f"{count} keys are {where} the index" for count, where in counts if count)
+
+    def _wrong(self, block: KeyBlock) -> int:
+        known = np.isin(block.key_ids, self.index.ids)
+        held = self.index.keys_of(block.key_ids[known])
+        return int((held != np.asarray(block.retrieval[known], dtype=np.float32)).any(axis=1).sum())
 
     def close(self) -> None:
         """Release the index."""
