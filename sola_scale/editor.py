@@ -43,7 +43,7 @@ class Editor:
         self._writing = threading.RLock()
         self._latencies = Histogram()
         self._dispatch = Dispatch(
-            router=Router(parts.calibration, parts.live, parts.store),
+            router=Router(parts.calibration, lambda: parts.live.index, parts.store),
             pager=parts.pager,
             on_damage=self._quarantine,
             on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
@@ -141,6 +141,7 @@ class Editor:
                 self.backbone, self._parts.layouts, self._parts.recipe.training, self._parts.calibration.views
             ),
             calibration=self._parts.calibration,
+            calibration_id=self._parts.calibration_id,
             commit=self._commit,
             on_conflict=on_conflict,
         )

@@ -3,8 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from sola_scale.errors import RequestError
 from sola_scale.keys import Calibration
@@ -78,8 +80,13 @@ class IngestJob:
     """One job: requests in, outcomes out, each acknowledged only once it is durable."""
 
     store: Store
+    """Where the edits go, and what is asked for duplicates."""
     trainer: Trainer
+    """Makes the adapters, and the views of the prompts in passing."""
     calibration: Calibration
+    """Turns views into keys."""
+    calibration_id: int
+    """Which calibration of the store that is."""
     commit: Callable[[Sequence[NewEdit]], Transition]
     """Writes a group and makes it live."""
     on_conflict: ConflictPolicy = "supersede"
@@ -199,8 +206,9 @@ class IngestJob:
             paraphrases=pending.request.paraphrases,
             tags=pending.request.tags,
             source=pending.request.source,
-            keys=KeyRows(retrieval=keys.retrieval, verification=keys.verification),
+            keys=KeyRows(retrieval=keys.retrieval_BR.astype(np.float16), verification=keys.verification_BM),
             weights=one.payload,
             supersedes=pending.replaces,
-            details=one.figures,
+            details={name: value for name, value in asdict(one.figures).items() if value is not None},
+            calibration=self.calibration_id,
         )

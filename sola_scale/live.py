@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from sola_index import KeyIndex, SnapshotError
 
 from sola_scale.errors import LogTruncatedError
@@ -72,7 +73,7 @@ class LiveIndex:
     def _wrong(self, block: KeyBlock) -> int:
         known = np.isin(block.key_ids, self.index.ids)
         held = self.index.keys_of(block.key_ids[known])
-        return int((held != np.asarray(block.retrieval[known], dtype=np.float32)).any(axis=1).sum())
+        return int((held != _unit(block.retrieval[known])).any(axis=1).sum())
 
     def close(self) -> None:
         """Release the index."""
@@ -87,7 +88,7 @@ class LiveIndex:
         if len(transition.deactivated):
             self.index.remove(transition.deactivated)
         for activation in sorted(transition.activated, key=lambda one: int(one.key_ids[0])):
-            self.index.add(activation.key_ids, np.asarray(activation.retrieval, dtype=np.float32))
+            self.index.add(activation.key_ids, _unit(activation.retrieval))
         self._seq = transition.last_seq
 
     def _catch_up(self) -> set[int]:
@@ -119,6 +120,13 @@ class LiveIndex:
         index = KeyIndex(dim=self._dim, metric="cosine")
         seq = self._store.refresh()
         for block in self._store.active_keys():
-            index.add(block.key_ids, np.asarray(block.retrieval, dtype=np.float32))
+            index.add(block.key_ids, _unit(block.retrieval))
         self._seq = seq
         return index
+
+
+def _unit(retrieval: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Widen stored float16 vectors and undo what rounding did to their length."""
+    rows = np.asarray(retrieval, dtype=np.float32)
+    unit: npt.NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -11,8 +11,8 @@ A group is ``group size`` consecutive numbers of one matrix that share a scale: 
 Shape legend: G groups, N numbers in all.
 """
 
+import functools
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,9 +31,11 @@ _HEADER = struct.Struct("<BBBBBBH")
 _SHAPE = struct.Struct("<II")
 _GROUP = 64
 _MAX_NUMBERS = 1 << 28
-# Both codes of a byte at once: one look-up dequantises two numbers.
-_NIBBLES = np.stack(
-    [((np.arange(256) & 15) - 8).astype(np.float32), ((np.arange(256) >> 4) - 8).astype(np.float32)], axis=1
+# Both codes of a byte, two float32 seen as one uint64: a single look-up dequantises two numbers.
+_NIBBLES = (
+    np.stack([((np.arange(256) & 15) - 8).astype("<f4"), ((np.arange(256) >> 4) - 8).astype("<f4")], axis=1)
+    .view(np.uint64)
+    .reshape(-1)
 )
 
 
@@ -75,22 +77,20 @@ def decode(payload: bytes | memoryview) -> Adapter:
     return Adapter(layout_index=plan.layout_index, a_rI=tuple(parts[0::2]), b_rO=tuple(parts[1::2]))
 
 
-def decode_into(payload: bytes | memoryview, a_rows: Sequence[Tensor], b_rows: Sequence[Tensor]) -> None:
-    """Write a payload's weights into given tensors, one ``[r, d_in]`` and one ``[r, d_out]`` for every map.
+def decode_row(payload: bytes | memoryview, row_W: np.ndarray) -> None:
+    """Write a payload's weights into one float32 row: map by map ``A`` then ``B``, without padding.
 
     Raises:
-        CorruptRecordError: the payload is not one, or is not of these shapes; then nothing was written.
+        CorruptRecordError: the payload is not one, or is not of the row's size; then nothing was written.
     """
     plan = _plan(payload)
-    targets = [row for pair in zip(a_rows, b_rows, strict=True) for row in pair]
-    sizes = [stop - start for start, stop in plan.spans]
-    if [target.numel() for target in targets] != sizes or any(
-        target.shape[0] != plan.rank for target in targets
-    ):
-        raise CorruptRecordError("an adapter's payload does not have the shapes of the layout it names")
-    numbers = torch.from_numpy(_unpack(payload, plan))
-    for target, (start, stop) in zip(targets, plan.spans, strict=True):
-        target.copy_(numbers[start:stop].view(target.shape))
+    if plan.numbers != len(row_W):
+        raise CorruptRecordError("an adapter's payload does not have the size of the layout it names")
+    numbers_N = _unpack(payload, plan)
+    if plan.numbers == plan.padded:
+        row_W[:] = numbers_N
+        return
+    np.concatenate([numbers_N[start:stop] for start, stop in plan.spans], out=row_W)
 
 
 def payload_class(payload: bytes | memoryview) -> int:
@@ -119,6 +119,7 @@ class _Plan:
     precision: Precision
     rank: int
     group: int
+    numbers: int
     padded: int
     offset: int
     spans: tuple[tuple[int, int], ...]
@@ -142,24 +143,30 @@ def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, 
 
 
 def _plan(payload: bytes | memoryview) -> _Plan:
-    _, index, precision, rank, maps, _, group = _header(payload)
-    if len(payload) < _HEADER.size + maps * _SHAPE.size:
-        raise CorruptRecordError("an adapter's payload ends inside its shapes")
-    spans, start = [], 0
-    for d_in, d_out in _SHAPE.iter_unpack(
-        memoryview(payload)[_HEADER.size : _HEADER.size + maps * _SHAPE.size]
-    ):
-        for width in (d_in, d_out):
-            spans.append((start, start + rank * width))
-            start += -(-rank * width // group) * group
-    if start > _MAX_NUMBERS:
-        raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
-    plan = _Plan(
-        index, PRECISIONS[precision], rank, group, start, _HEADER.size + maps * _SHAPE.size, tuple(spans)
-    )
+    maps = _header(payload)[4]
+    head = bytes(payload[: _HEADER.size + maps * _SHAPE.size])
+    plan = _plan_of(head)
     if len(payload) != plan.offset + _body_size(plan):
         raise CorruptRecordError("an adapter's payload does not have the length that its header states")
     return plan
+
+
+# A store has few layouts and precisions: reading the same head again for every edit would rule the page-in.
+@functools.lru_cache(maxsize=64)
+def _plan_of(head: bytes) -> _Plan:
+    _, index, precision, rank, maps, _, group = _HEADER.unpack_from(head)
+    if len(head) < _HEADER.size + maps * _SHAPE.size:
+        raise CorruptRecordError("an adapter's payload ends inside its shapes")
+    widths = [width for shape in _SHAPE.iter_unpack(head[_HEADER.size :]) for width in shape]
+    spans, start = [], 0
+    for width in widths:
+        spans.append((start, start + rank * width))
+        start += -(-rank * width // group) * group
+    if start > _MAX_NUMBERS:
+        raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
+    return _Plan(
+        index, PRECISIONS[precision], rank, group, rank * sum(widths), start, len(head), tuple(spans)
+    )
 
 
 def _body_size(plan: _Plan) -> int:
@@ -198,9 +205,9 @@ def _unpack(payload: bytes | memoryview, plan: _Plan) -> np.ndarray:
     scales_G = np.frombuffer(payload, "<f2", count=groups, offset=plan.offset).astype(np.float32)
     start = plan.offset + 2 * groups
     if plan.precision == "int4":
-        numbers = _NIBBLES[np.frombuffer(payload, np.uint8, offset=start)]
+        numbers = _NIBBLES.take(np.frombuffer(payload, np.uint8, offset=start)).view(np.float32)
     else:
         numbers = np.frombuffer(payload, np.int8, offset=start).astype(np.float32)
     grouped = numbers.reshape(groups, plan.group)
-    grouped *= scales_G[:, None]
+    np.multiply(grouped, scales_G[:, None], out=grouped)
     return grouped.reshape(-1)
