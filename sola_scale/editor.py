@@ -92,7 +92,12 @@ class Editor:
         backbone = opening.backbone_of(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
         return cls(
             opening.open_parts(
-                Path(path), backbone, recipe=recipe, read_only=read_only, create=create, slot_memory=slot_memory
+                Path(path),
+                backbone,
+                recipe=recipe,
+                read_only=read_only,
+                create=create,
+                slot_memory=slot_memory,
             )
         )
 
@@ -167,7 +172,8 @@ class Editor:
     def logits(self, prompts: Sequence[str]) -> Tensor:
         """Routed logits of the token after each prompt, float32 ``[B, vocabulary]``, all in one batch."""
         ids_BT, mask_BT = self.backbone.encode(_texts(prompts))
-        return self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=1).logits[:, -1].float()
+        logits_B1V: Tensor = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=1).logits
+        return logits_B1V[:, -1].float()
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Decide, without generating, which edit each prompt would fire; only the layers that routing needs run."""
@@ -236,7 +242,7 @@ class Editor:
         with self._writing:
             report = self._parts.store.verify(repair=repair)
             faults = self._parts.live.compare()
-            if repair and (faults or report.damaged):
+            if repair and (faults or report.damages):
                 self._parts.live.rebuild()
                 self._parts.pager.unmap(list(self._parts.pager.resident()))
             return EditorVerification(store=report, index_faults=faults)
@@ -290,7 +296,9 @@ class Editor:
         """Stop edits whose weights cannot be had; a reader only leaves them out."""
         if not self._parts.read_only:
             with self._writing:
-                self._follow(self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read"))
+                self._follow(
+                    self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
+                )
 
     def _must_write(self) -> None:
         if self._parts.read_only:

@@ -98,7 +98,9 @@ class IngestJob:
     _settled: list[Outcome] = field(default_factory=list)
     _next_token: int = 0
 
-    def run(self, requests: Iterable[EditRequest | BadRecord], on_outcome: Callable[[Outcome], None]) -> IngestReport:
+    def run(
+        self, requests: Iterable[EditRequest | BadRecord], on_outcome: Callable[[Outcome], None]
+    ) -> IngestReport:
         """Work through ``requests``, which may be endless to come; outcomes are reported as they are settled."""
         began = time.perf_counter()
         outcomes: list[Outcome] = []
@@ -159,11 +161,17 @@ class IngestJob:
 
     def _live_edit(self, prompt: str) -> int | None:
         return next(
-            (found for found in self.store.find_prompt(prompt) if self.store.record(found).status is EditStatus.LIVE),
+            (
+                found
+                for found in self.store.find_prompt(prompt)
+                if self.store.record(found).status is EditStatus.LIVE
+            ),
             None,
         )
 
-    def _settle_now(self, request: EditRequest, status: Status, reason: str, *, edit_id: int | None = None) -> None:
+    def _settle_now(
+        self, request: EditRequest, status: Status, reason: str, *, edit_id: int | None = None
+    ) -> None:
         self._settled.append(
             Outcome(
                 status=status,
@@ -184,7 +192,9 @@ class IngestJob:
             pending = self._pending.pop(one.job.token)
             self._under_way.discard(pending.request.prompt)
             written = one.status == "trained"
-            status: Status = one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
+            status: Status = (
+                one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
+            )
             yield Outcome(
                 status=status,
                 prompt=pending.request.prompt,
@@ -206,7 +216,13 @@ class IngestJob:
             paraphrases=pending.request.paraphrases,
             tags=pending.request.tags,
             source=pending.request.source,
-            keys=KeyRows(retrieval=keys.retrieval_BR.astype(np.float16), verification=keys.verification_BM),
+            keys=KeyRows(
+                # Raw keys, as SoLA's own, can lie beyond the range of float16; unit ones lose nothing that matters.
+                retrieval=keys.retrieval_BR.astype(
+                    np.float16 if self.calibration.retrieval.unit else np.float32
+                ),
+                verification=keys.verification_BM,
+            ),
             weights=one.payload,
             supersedes=pending.replaces,
             details={name: value for name, value in asdict(one.figures).items() if value is not None},

@@ -123,7 +123,9 @@ def calibration_blob(version: int) -> str:
     return f"calibration/{version}"
 
 
-def _open_store(path: Path, backbone: Backbone, *, recipe: Recipe | None, read_only: bool, create: bool) -> Store:
+def _open_store(
+    path: Path, backbone: Backbone, *, recipe: Recipe | None, read_only: bool, create: bool
+) -> Store:
     if (path / "edits.lmdb").exists():
         return LmdbStore.open(path, read_only=read_only, fingerprint=fingerprint(backbone))
     if read_only or not create:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sola_index import NearestKeyIndex
 
+from sola_index import NearestKeyIndex
 from sola_scale.keys import Calibration
 from sola_scale.store import Store
 
@@ -25,7 +25,7 @@ class Candidate:
     key_id: int
     """Which of its keys came nearest."""
     distance: float
-    """Cosine distance of the retrieval vectors, 0 to 2."""
+    """Euclidean distance of the retrieval vectors."""
     probability: float
     """Calibrated probability that the prompt asks what the edit answers."""
 
@@ -50,7 +50,12 @@ class Router:
     """Retrieve the nearest keys, verify them against one another, fire the best one if it is probable enough."""
 
     def __init__(
-        self, calibration: Calibration, index: Callable[[], NearestKeyIndex], store: Store, *, candidates: int = 8
+        self,
+        calibration: Calibration,
+        index: Callable[[], NearestKeyIndex],
+        store: Store,
+        *,
+        candidates: int = 8,
     ) -> None:
         """Route by the keys of ``index()``, the index of the moment, of which ``candidates`` are verified."""
         self.calibration = calibration
@@ -70,8 +75,7 @@ class Router:
         probability_BK = self.calibration.score_batch(
             keys.verification_BM,
             verification_NM.reshape(*found.ids.shape, -1),
-            # Unit keys: the index speaks of cosine distance, the calibration of Euclidean.
-            np.sqrt(2 * np.where(owners_BK == 0, 1, found.distances)),
+            found.distances,
             owners_BK != 0,
             owners_BK.astype(np.int64),
         )

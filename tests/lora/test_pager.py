@@ -11,7 +11,9 @@ from sola_scale.lora.codec import decode, encode
 from sola_scale.lora.layout import AdapterLayout, ModuleShape
 from sola_scale.lora.pager import Pager, Visit
 
-SHORT = AdapterLayout(modules=(ModuleShape(path="low", d_in=64, d_out=32), ModuleShape(path="high", d_in=64, d_out=32)), rank=1)
+SHORT = AdapterLayout(
+    modules=(ModuleShape(path="low", d_in=64, d_out=32), ModuleShape(path="high", d_in=64, d_out=32)), rank=1
+)
 LONG = AdapterLayout(modules=(ModuleShape(path="high", d_in=64, d_out=32),), rank=3)
 LAYOUTS = (SHORT, LONG)
 
