@@ -12,7 +12,6 @@ Shape legend: G groups, N numbers in all.
 """
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,29 +67,30 @@ def decode(payload: bytes | memoryview) -> Adapter:
         CorruptRecordError: the payload is not one, or is cut short.
     """
     plan = _plan(payload)
-    numbers_N = _unpack(payload, plan)
+    numbers_N = _unpack(payload, plan, np.empty(plan.padded, np.float32))
     parts = [
         torch.from_numpy(numbers_N[start:stop].reshape(plan.rank, -1).copy()) for start, stop in plan.spans
     ]
     return Adapter(layout_index=plan.layout_index, a_rI=tuple(parts[0::2]), b_rO=tuple(parts[1::2]))
 
 
-def decode_into(payload: bytes | memoryview, a_rows: Sequence[Tensor], b_rows: Sequence[Tensor]) -> None:
-    """Write a payload's weights into given tensors, one ``[r, d_in]`` and one ``[r, d_out]`` for every map.
+def decode_row(payload: bytes | memoryview, row_N: np.ndarray) -> None:
+    """Write a payload's weights into one float32 row, ``A`` then ``B`` of every map, one after the other.
 
     Raises:
-        CorruptRecordError: the payload is not one, or is not of these shapes; then nothing was written.
+        CorruptRecordError: the payload is not one, or does not fill the row exactly; then nothing was written.
     """
     plan = _plan(payload)
-    targets = [row for pair in zip(a_rows, b_rows, strict=True) for row in pair]
-    sizes = [stop - start for start, stop in plan.spans]
-    if [target.numel() for target in targets] != sizes or any(
-        target.shape[0] != plan.rank for target in targets
-    ):
-        raise CorruptRecordError("an adapter's payload does not have the shapes of the layout it names")
-    numbers = torch.from_numpy(_unpack(payload, plan))
-    for target, (start, stop) in zip(targets, plan.spans, strict=True):
-        target.copy_(numbers[start:stop].view(target.shape))
+    if row_N.size != plan.size:
+        raise CorruptRecordError(f"an adapter of {plan.size} numbers does not fit a slot of {row_N.size}")
+    if plan.size == plan.padded and row_N.flags.c_contiguous:
+        _unpack(payload, plan, row_N)
+        return
+    numbers_N = _unpack(payload, plan, np.empty(plan.padded, np.float32))
+    end = 0
+    for start, stop in plan.spans:
+        row_N[end : end + stop - start] = numbers_N[start:stop]
+        end += stop - start
 
 
 def payload_class(payload: bytes | memoryview) -> int:
@@ -122,6 +122,11 @@ class _Plan:
     padded: int
     offset: int
     spans: tuple[tuple[int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Numbers without padding."""
+        return sum(stop - start for start, stop in self.spans)
 
 
 def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, int]:
@@ -174,33 +179,36 @@ def _padded(part: Tensor, group: int) -> np.ndarray:
 
 
 def _pack(numbers_N: np.ndarray, precision: Precision, group: int) -> bytes:
-    if precision == "fp32":
-        return numbers_N.astype("<f4").tobytes()
-    if precision == "fp16":
-        return numbers_N.astype("<f2").tobytes()
+    if precision in ("fp16", "fp32"):
+        plain: bytes = numbers_N.astype("<f2" if precision == "fp16" else "<f4").tobytes()
+        return plain
     top = 7 if precision == "int4" else 127
-    grouped = numbers_N.reshape(-1, group)
-    scales_G = (np.abs(grouped).max(axis=1) / top).astype("<f2")
-    divisors = np.where(scales_G > 0, scales_G, 1).astype(np.float32)
-    codes = np.clip(np.rint(grouped / divisors[:, None]), -top, top).astype(np.int8).reshape(-1)
-    if precision == "int8":
-        return scales_G.tobytes() + codes.tobytes()
-    nibbles = (codes + 8).astype(np.uint8)
-    return scales_G.tobytes() + (nibbles[0::2] | (nibbles[1::2] << 4)).tobytes()
+    grouped_GN = numbers_N.reshape(-1, group)
+    scales_G = (np.abs(grouped_GN).max(axis=1) / top).astype("<f2")
+    divisors_G = np.where(scales_G > 0, scales_G, 1).astype(np.float32)
+    codes_N = np.clip(np.rint(grouped_GN / divisors_G[:, None]), -top, top).astype(np.int8).reshape(-1)
+    if precision == "int4":
+        nibbles_N = (codes_N + 8).astype(np.uint8)
+        codes_N = nibbles_N[0::2] | (nibbles_N[1::2] << 4)
+    packed: bytes = scales_G.tobytes() + codes_N.tobytes()
+    return packed
 
 
-def _unpack(payload: bytes | memoryview, plan: _Plan) -> np.ndarray:
-    """Return all numbers, padding included, float32 and freshly allocated."""
+def _unpack(payload: bytes | memoryview, plan: _Plan, out_N: np.ndarray) -> np.ndarray:
+    """Write all numbers, padding included, into ``out_N`` (float32, contiguous) and return it."""
     if plan.precision in ("fp16", "fp32"):
         dtype = "<f2" if plan.precision == "fp16" else "<f4"
-        return np.frombuffer(payload, dtype, offset=plan.offset).astype(np.float32)
+        out_N[:] = np.frombuffer(payload, dtype, offset=plan.offset)
+        return out_N
     groups = plan.padded // plan.group
     scales_G = np.frombuffer(payload, "<f2", count=groups, offset=plan.offset).astype(np.float32)
     start = plan.offset + 2 * groups
     if plan.precision == "int4":
-        numbers = _NIBBLES[np.frombuffer(payload, np.uint8, offset=start)]
+        # Codes are bytes, so no index can be out of range: "clip" only spares numpy a checking pass and a copy.
+        codes = np.frombuffer(payload, np.uint8, offset=start)
+        np.take(_NIBBLES, codes, axis=0, out=out_N.reshape(-1, 2), mode="clip")
     else:
-        numbers = np.frombuffer(payload, np.int8, offset=start).astype(np.float32)
-    grouped = numbers.reshape(groups, plan.group)
-    grouped *= scales_G[:, None]
-    return grouped.reshape(-1)
+        out_N[:] = np.frombuffer(payload, np.int8, offset=start)
+    grouped_GN = out_N.reshape(groups, plan.group)
+    grouped_GN *= scales_G[:, None]
+    return out_N
