@@ -24,9 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["sola_scale.routing"] = set(MAY_IMPORT) - {"sola_scale.requests"}
 MAY_IMPORT["sola_scale.ingest"] = set(MAY_IMPORT)
 MAY_IMPORT["sola_scale.editor"] = set(MAY_IMPORT)
-MAY_IMPORT["sola_scale.evaluate"] = MAY_IMPORT["sola_scale.analysis"] = set(MAY_IMPORT) | {
-    "sola_scale.evaluate"
-}
+MAY_IMPORT["sola_scale.evaluate"] = set(MAY_IMPORT)
+MAY_IMPORT["sola_scale.analysis"] = set(MAY_IMPORT)
 MAY_IMPORT["sola_scale.cli"] = {"sola_scale", *MAY_IMPORT}
 MAY_IMPORT["sola_scale"] = set(MAY_IMPORT)
 
