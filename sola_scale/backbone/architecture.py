@@ -39,7 +39,9 @@ class Architecture:
             ModelError: there is no such layer.
         """
         if not 0 <= layer < len(self.layers):
-            raise ModelError(f"layer {layer} does not exist: the model has layers 0 to {len(self.layers) - 1}")
+            raise ModelError(
+                f"layer {layer} does not exist: the model has layers 0 to {len(self.layers) - 1}"
+            )
         return f"{self.layers_path}.{layer}.{name or self.projection}"
 
 
@@ -54,7 +56,9 @@ def describe(model: nn.Module) -> Architecture:
     layers = _first(decoder, _LAYER_LISTS)
     norm = _first(decoder, _FINAL_NORMS)
     if head is None or not isinstance(layers, nn.ModuleList) or norm is None:
-        raise ModelError(f"{type(model).__name__} is not a causal decoder whose layers, final norm and head are known")
+        raise ModelError(
+            f"{type(model).__name__} is not a causal decoder whose layers, final norm and head are known"
+        )
     return Architecture(
         decoder=decoder,
         layers=layers,
@@ -92,7 +96,9 @@ def _projection(layer: nn.Module) -> str:
     names = {name for name, _ in layer.named_modules()}
     found = next((name for name in _OUTPUT_PROJECTIONS if name in names), None)
     if found is None:
-        raise ModelError(f"{type(layer).__name__} has no MLP output projection of a known name {_OUTPUT_PROJECTIONS}")
+        raise ModelError(
+            f"{type(layer).__name__} has no MLP output projection of a known name {_OUTPUT_PROJECTIONS}"
+        )
     return found
 
 

@@ -94,7 +94,9 @@ def _from_pretrained(name: str, dtype: torch.dtype, *, trust_remote_code: bool) 
 
     source = str(bundled_model()) if name == DEFAULT_MODEL else name
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=trust_remote_code)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, trust_remote_code=trust_remote_code
+        )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load the model {name!r}: {error}") from error

@@ -63,7 +63,9 @@ def _checked(file: Path) -> Path:
 def _convert(gguf: Path, folder: Path) -> None:
     """Write the model as a plain transformers folder; atomic, and safe against a concurrent conversion."""
     if importlib.util.find_spec("gguf") is None:
-        raise DependencyError("reading the default model needs the package gguf; run: pip install 'sola-scale[demo]'")
+        raise DependencyError(
+            "reading the default model needs the package gguf; run: pip install 'sola-scale[demo]'"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

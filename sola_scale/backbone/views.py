@@ -47,7 +47,9 @@ def capture_views(backbone: Backbone, prompts: Sequence[str], views: Sequence[Vi
     """Run the layers that ``views`` need, and no more, over one batch of prompts; float32 ``[B, V, D]``."""
     ids_BT, mask_BT = backbone.encode(prompts)
     pooled: dict[View, Tensor] = {}
-    handles = [_attach(backbone, layer, views, mask_BT, pooled) for layer in sorted({view.layer for view in views})]
+    handles = [
+        _attach(backbone, layer, views, mask_BT, pooled) for layer in sorted({view.layer for view in views})
+    ]
     try:
         backbone.architecture.decoder(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
     except _EnoughError:
