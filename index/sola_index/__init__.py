@@ -1,1 +1,33 @@
 """A revocable nearest-key index: numpy and faiss, usable on its own."""
+
+from sola_index.brute import BruteForceIndex
+from sola_index.contract import NO_ID, Metric, NearestKeyIndex, SearchResult, WithinResult
+from sola_index.errors import (
+    BackendError,
+    ClosedIndexError,
+    DeviceError,
+    InvalidIdError,
+    InvalidKeyError,
+    KeyIndexError,
+    SnapshotError,
+    UnknownIdError,
+)
+from sola_index.index import KeyIndex
+
+__all__ = [
+    "NO_ID",
+    "BackendError",
+    "BruteForceIndex",
+    "ClosedIndexError",
+    "DeviceError",
+    "InvalidIdError",
+    "InvalidKeyError",
+    "KeyIndex",
+    "KeyIndexError",
+    "Metric",
+    "NearestKeyIndex",
+    "SearchResult",
+    "SnapshotError",
+    "UnknownIdError",
+    "WithinResult",
+]

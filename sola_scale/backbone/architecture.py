@@ -45,7 +45,7 @@ class Architecture:
         return f"{self.layers_path}.{layer}.{name or self.projection}"
 
 
-def describe(model: nn.Module) -> Architecture:
+def describe(model: Any) -> Architecture:
     """Find the parts of ``model``.
 
     Raises:
@@ -89,7 +89,8 @@ def _first(owner: Any, names: tuple[str, ...]) -> Any:
 
 
 def _path_of(model: nn.Module, part: nn.Module) -> str:
-    return next(name for name, module in model.named_modules() if module is part)
+    paths: list[str] = [name for name, module in model.named_modules() if module is part]
+    return paths[0]
 
 
 def _projection(layer: nn.Module) -> str:
@@ -102,6 +103,6 @@ def _projection(layer: nn.Module) -> str:
     return found
 
 
-def _text_config(model: nn.Module) -> Any:
-    config: Any = model.config
+def _text_config(model: Any) -> Any:
+    config = model.config
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config

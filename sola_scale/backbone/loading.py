@@ -29,12 +29,12 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """The device the weights lie on."""
-        return next(self.model.parameters()).device
+        return self._weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The number format of the weights."""
-        return next(self.model.parameters()).dtype
+        return self._weight.dtype
 
     @property
     def context_length(self) -> int:
@@ -48,6 +48,11 @@ class Backbone:
         if configured is None:
             configured = self.tokenizer.eos_token_id
         return int(configured[0] if isinstance(configured, list) else configured)
+
+    @property
+    def _weight(self) -> torch.Tensor:
+        weight: torch.Tensor = next(self.model.parameters())
+        return weight
 
     def encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokenize a batch, padded on the left: ``(ids_BT, mask_BT)`` on the model's device."""

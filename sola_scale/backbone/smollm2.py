@@ -71,7 +71,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     try:
         _write_plain(gguf, staging)
         staging.chmod(0o755)
-        os.replace(staging, folder)
+        staging.replace(folder)
     except OSError:
         if not (folder / "config.json").is_file():
             raise

@@ -1,0 +1,28 @@
+"""Packing per-query hits into the arrays of an answer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sola_index.contract import NO_ID, Floats, Ids, SearchResult, WithinResult
+
+# Shapes: M queries, K answers a query, H hits.
+
+
+def pack_search(ranked: Sequence[tuple[Ids, Floats]], k: int) -> SearchResult:
+    """A rectangular answer; short rows are filled with `NO_ID` at infinite distance."""
+    ids_MK = np.full((len(ranked), k), NO_ID, np.uint64)
+    far_MK = np.full((len(ranked), k), np.inf, np.float32)
+    for query, (ids_H, far_H) in enumerate(ranked):
+        ids_MK[query, : len(ids_H)] = ids_H
+        far_MK[query, : len(far_H)] = far_H
+    return SearchResult(ids_MK, far_MK)
+
+
+def pack_within(ranked: Sequence[tuple[Ids, Floats]]) -> WithinResult:
+    """A ragged answer: one run of hits a query."""
+    offsets = np.zeros(len(ranked) + 1, np.int64)
+    np.cumsum([len(ids_H) for ids_H, _ in ranked], out=offsets[1:])
+    ids_H = np.concatenate([np.empty(0, np.uint64), *(hits for hits, _ in ranked)])
+    far_H = np.concatenate([np.empty(0, np.float32), *(far for _, far in ranked)])
+    return WithinResult(offsets, ids_H, far_H)

@@ -1,0 +1,5 @@
+"""The test kit that every implementation of the contract passes: conformance suite, state machine, strategies."""
+
+from sola_index.testing.conformance import IndexConformance
+
+__all__ = ["IndexConformance"]

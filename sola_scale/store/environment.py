@@ -1,0 +1,166 @@
+"""One open LMDB file: shared within the process, guarded against forks, its errors made ours."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from sola_scale.errors import (
+    CorruptRecordError,
+    StoreClosedError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+)
+from sola_scale.store.tables import Table
+from sola_scale.store.transaction import ReadTransaction, WriteTransaction
+
+MAP_SIZE = 1 << 40
+"""Bytes of address space, not of disk: the file is sparse, and growing a map under readers is a trap."""
+MAX_READERS = 1024
+"""Read transactions of all processes at one time."""
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.PanicError, lmdb.CursorFullError)
+
+_shared: dict[tuple[int, int, int], "Environment"] = {}
+_sharing = threading.RLock()
+
+
+def _forget_after_fork() -> None:
+    """A child starts without its parent's environments, and without a lock that another thread may have held."""
+    global _sharing  # noqa: PLW0603 -- a lock cannot be freed by a child that does not own it
+    _shared.clear()
+    _sharing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+class Environment:
+    """An LMDB environment with its table handles, counted by its users and closed after the last.
+
+    LMDB must not be opened twice by one process, so stores of the same file share one; and its memory must not
+    be unmapped under a reader, so a read counts as a user as well.
+    """
+
+    def __init__(self, path: Path, *, map_size: int, writable: bool, create: bool = False) -> None:
+        self.path = path
+        self.pid = os.getpid()
+        self._uses = 1
+        with translated(path):
+            self._lmdb = lmdb.open(
+                os.fspath(path),
+                subdir=False,
+                create=create,
+                readonly=not writable,
+                # Without write access there is no lock file to register readers in.
+                lock=writable,
+                map_size=map_size,
+                max_dbs=len(Table) + 4,
+                max_readers=MAX_READERS,
+                readahead=False,
+                lib_version=0,
+            )
+            self._tables = {table: self._lmdb.open_db(table.encode(), create=create) for table in Table}
+        self.writable = writable
+        self.key = file_key(path)
+
+    @classmethod
+    def acquire(cls, path: Path, *, map_size: int = MAP_SIZE) -> "Environment":
+        """The process's environment of the file at `path`, opened if it is not yet; `release` it after use."""
+        with _sharing:
+            found = _shared.get(file_key(path))
+            if found is not None:
+                found.retain()
+                return found
+            writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+            opened = cls(path, map_size=map_size, writable=writable)
+            _shared[opened.key] = opened
+            return opened
+
+    @contextmanager
+    def read(self) -> Iterator[ReadTransaction]:
+        """A read transaction: one unchanging state of the store; never keep one."""
+        self.retain()
+        try:
+            with translated(self.path), self._lmdb.begin(buffers=True) as txn:
+                yield ReadTransaction(txn, self._tables)
+        finally:
+            self.release()
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTransaction]:
+        """The write transaction: durable when the block ends, undone when it raises."""
+        self.retain()
+        try:
+            with translated(self.path), self._lmdb.begin(write=True, buffers=True) as txn:
+                yield WriteTransaction(txn, self._tables)
+        finally:
+            self.release()
+
+    def retain(self) -> None:
+        """Count one more user; refused after a fork and after the last release."""
+        if self.pid != os.getpid():
+            raise StoreClosedError("this store was opened before a fork: open it again in the child process")
+        with _sharing:
+            if not self._uses:
+                raise StoreClosedError("the store is closed")
+            self._uses += 1
+
+    def release(self) -> None:
+        """Count one user less, and close after the last."""
+        with _sharing:
+            self._uses -= 1
+            if not self._uses and self.pid == os.getpid():
+                self._lmdb.close()
+                _shared.pop(self.key, None)
+
+    def clear_stale_readers(self) -> int:
+        """Free the slots of readers whose processes died; returns how many."""
+        return self._lmdb.reader_check()
+
+    def last_page(self) -> int:
+        """Number of the last page the newest state knows of."""
+        return int(self._lmdb.info()["last_pgno"])
+
+    def readers(self) -> str:
+        """LMDB's table of readers, for people."""
+        return self._lmdb.readers()
+
+
+def file_key(path: Path) -> tuple[int, int, int]:
+    """What tells one open file of this process from another: after a compaction the same path is another file."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError as error:
+        raise StoreClosedError(f"{path} is gone") from error
+    return os.getpid(), stat.st_dev, stat.st_ino
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise LMDB's errors as ours.
+
+    Raises:
+        StoreFullError: The map or the disk is full.
+        StoreReadOnlyError: The file cannot be written.
+        CorruptRecordError: LMDB found its own pages inconsistent.
+        StoreError: Anything else.
+    """
+    try:
+        yield
+    except lmdb.MapFullError as error:
+        raise StoreFullError(f"the map of {path} is full: open the store with a larger `map_size`") from error
+    except lmdb.ReadonlyError as error:
+        raise StoreReadOnlyError(f"{path} cannot be written") from error
+    except _DAMAGED as error:
+        raise CorruptRecordError(f"{path} is damaged or not a store: {error}") from error
+    except lmdb.Error as error:
+        if getattr(error, "code", None) in _FULL or isinstance(error, lmdb.DiskError):
+            raise StoreFullError(f"no space left for {path}; nothing was written") from error
+        raise StoreError(f"{path}: {error}") from error
