@@ -37,6 +37,8 @@ class Parts:
     """The device-resident adapters."""
     calibration: Calibration
     """Views to keys, and the threshold."""
+    calibration_id: int
+    """Which calibration of the store that is."""
     layouts: tuple[AdapterLayout, ...]
     """The size classes of adapters."""
     recipe: Recipe
@@ -92,7 +94,8 @@ def first_edited_layer(backbone: Backbone, layouts: Sequence[AdapterLayout]) -> 
 
 def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, slot_memory: int) -> Parts:
     layouts = tuple(AdapterLayout.from_json(one) for one in store.manifest.layout["classes"])
-    calibration = Calibration.from_bytes(store.blob(calibration_blob(store.settings()["calibration"])))
+    calibration_id = int(store.settings()["calibration"])
+    calibration = Calibration.from_bytes(store.blob(calibration_blob(calibration_id)))
     live = LiveIndex(store, dim=calibration.retrieval_dim, folder=None if read_only else path / "index")
     pager = Pager(
         layouts,
@@ -108,6 +111,7 @@ def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, 
         live=live,
         pager=pager,
         calibration=calibration,
+        calibration_id=calibration_id,
         layouts=layouts,
         recipe=recipes.by_name(store.manifest.recipe["name"]),
         read_only=read_only,
@@ -119,7 +123,9 @@ def calibration_blob(version: int) -> str:
     return f"calibration/{version}"
 
 
-def _open_store(path: Path, backbone: Backbone, *, recipe: Recipe | None, read_only: bool, create: bool) -> Store:
+def _open_store(
+    path: Path, backbone: Backbone, *, recipe: Recipe | None, read_only: bool, create: bool
+) -> Store:
     if (path / "edits.lmdb").exists():
         return LmdbStore.open(path, read_only=read_only, fingerprint=fingerprint(backbone))
     if read_only or not create:
