@@ -100,7 +100,7 @@ def verification_of(
     owners = owners_of(txn, key_ids)
     layout = read_layout(txn)
     rows = np.zeros((len(owners), layout.verification_width if layout else 0), dtype=np.float16)
-    if layout is not None:
+    if layout is not None and layout.verification_width:
         read = txn.segment_reader(verification(read_counters(txn).generation))
         for number, (edit_id, row) in enumerate(owners):
             if edit_id:
