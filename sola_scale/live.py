@@ -114,7 +114,9 @@ class LiveIndex:
             logger.warning("the index snapshot cannot be used (%s); rebuilding it from the store", error)
             return None
         if index.dim != self._dim or seq > self._store.refresh():
-            logger.warning("the index snapshot is of another state of the store; rebuilding it from the store")
+            logger.warning(
+                "the index snapshot is of another state of the store; rebuilding it from the store"
+            )
             return None
         self.index, self._seq, self._snapshot_seq = index, seq, seq
         self._catch_up()

@@ -136,9 +136,10 @@ def _open_store(
 
 
 def _create_store(path: Path, backbone: Backbone, recipe: Recipe) -> Store:
-    layout = {"classes": [one.to_json() for one in recipe.layouts(backbone)]}
+    layouts = recipe.layouts(backbone)
+    layout = {"classes": [one.to_json() for one in layouts]}
     layout_hash = xxhash.xxh3_128(msgspec.json.encode(layout, order="sorted")).hexdigest()
-    calibration = recipe.calibration(backbone)
+    calibration = recipe.calibration(backbone, first_edited_layer(backbone, layouts))
     store = LmdbStore.create(
         path,
         StoreManifest(

@@ -20,8 +20,8 @@ class Recipe:
     """The size classes of adapters for a model, the smallest first."""
     training: TrainingConfig
     """How an adapter is trained."""
-    calibration: Callable[[Backbone], Calibration]
-    """The map from views to keys, and the threshold, for a model."""
+    calibration: Callable[[Backbone, int], Calibration]
+    """The map from views to keys, and the threshold, for a model and its first edited layer."""
 
 
 def default() -> Recipe:
@@ -30,7 +30,7 @@ def default() -> Recipe:
         name="default",
         layouts=AdapterLayout.default,
         training=TrainingConfig(),
-        calibration=default_calibration,
+        calibration=lambda backbone, layer: default_calibration(backbone, before_layer=layer),
     )
 
 
@@ -40,13 +40,8 @@ def sola_paper() -> Recipe:
         name="sola-paper",
         layouts=AdapterLayout.sola_paper,
         training=TrainingConfig.sola_paper(),
-        calibration=lambda backbone: sola_paper_calibration(backbone, layer=_paper_layer(backbone)),
+        calibration=lambda backbone, layer: sola_paper_calibration(backbone, layer=layer),
     )
-
-
-def _paper_layer(backbone: Backbone) -> int:
-    """The paper finds middle layers best; the first edited one is also where its router reads."""
-    return len(backbone.architecture.layers) // 2
 
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {"default": default, "sola-paper": sola_paper}
@@ -59,5 +54,7 @@ def by_name(name: str) -> Recipe:
         StoreError: this version knows no such recipe.
     """
     if name not in _RECIPES:
-        raise StoreError(f"the store was made by the recipe {name!r}; this version knows {', '.join(_RECIPES)}")
+        raise StoreError(
+            f"the store was made by the recipe {name!r}; this version knows {', '.join(_RECIPES)}"
+        )
     return _RECIPES[name]()

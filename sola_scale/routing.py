@@ -57,6 +57,7 @@ class Router:
         index: Callable[[], NearestKeyIndex],
         store: Store,
         *,
+        on_damage: Callable[[set[int]], None],
         candidates: int = 8,
     ) -> None:
         """Route by the keys of ``index()``, the index of the moment, of which ``candidates`` are verified."""

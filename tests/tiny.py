@@ -93,7 +93,7 @@ def tiny_recipe(threshold_distance: float = 0.4) -> Any:
         paths = [backbone.architecture.module_path(layer) for layer in (2, 3)]
         return AdapterLayout.of(backbone, paths, rank=2), AdapterLayout.of(backbone, paths, rank=8)
 
-    def calibration(backbone: Backbone) -> Calibration:
+    def calibration(backbone: Backbone, _layer: int) -> Calibration:
         width = backbone.architecture.width
         head = Head(view=0, centre_D=np.zeros(width, np.float32), matrix_DK=np.eye(width, dtype=np.float32))
         return Calibration(
@@ -108,4 +108,6 @@ def tiny_recipe(threshold_distance: float = 0.4) -> Any:
             distance_scale=threshold_distance,
         )
 
-    return Recipe(name="default", layouts=layouts, training=TrainingConfig(batch_size=8), calibration=calibration)
+    return Recipe(
+        name="default", layouts=layouts, training=TrainingConfig(batch_size=8), calibration=calibration
+    )

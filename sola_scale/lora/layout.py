@@ -95,8 +95,7 @@ class AdapterLayout:
         """
         count = len(backbone.architecture.layers)
         short = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 4), count)]
-        long = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 8), count)]
-        return cls.of(backbone, short, rank=1), cls.of(backbone, long, rank=4)
+        return cls.of(backbone, short, rank=1), cls.of(backbone, short, rank=16)
 
     @classmethod
     def sola_paper(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
