@@ -27,7 +27,9 @@ class Head:
 
     def __call__(self, views_BVD: Floats) -> Floats:
         """Project ``[B, V, D]`` to rows ``[B, K]`` of unit length; a row of zeros stays zero."""
-        projected_BK: Floats = (views_BVD[:, self.view] - self.centre_D) @ self.matrix_DK
+        projected_BK = np.asarray(
+            (views_BVD[:, self.view] - self.centre_D) @ self.matrix_DK, dtype=np.float32
+        )
         if not self.unit:
             return projected_BK
         norms_B = np.sqrt(np.einsum("bk,bk->b", projected_BK, projected_BK))

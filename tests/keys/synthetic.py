@@ -1,0 +1,48 @@
+"""Synthetic views: questions as subject plus relation vectors, with phrasing noise that calibration must learn away."""
+
+import numpy as np
+
+from sola_scale.backbone import View
+from sola_scale.keys import Layout, Negative, Pairs
+from sola_scale.keys.corpus import Corpus, corpus_of
+
+EARLY, LATE = View(1, "mean"), View(3, "last")
+LAYOUT = Layout(retrieval=EARLY, retrieval_dim=24, heads=((EARLY, 24), (LATE, 16)))
+WIDTH = 48
+
+
+def pairs_of(subjects: int = 30, relations: int = 8) -> list[Pairs]:
+    """Every subject with every relation, twice paraphrased, with a near miss of each kind."""
+    return [
+        Pairs(
+            prompt=f"{subject} {relation} 0",
+            paraphrases=(f"{subject} {relation} 1", f"{subject} {relation} 2"),
+            negatives=(
+                Negative(prompt=f"{subject} {(relation + 1) % relations} 3", kind="same-subject"),
+                Negative(prompt=f"{(subject + 1) % subjects} {relation} 4", kind="same-relation"),
+            ),
+        )
+        for subject in range(subjects)
+        for relation in range(relations)
+        # some subjects lack a relation: near misses that have no edit of their own
+        if (subject + relation) % 3
+    ]
+
+
+def views_of(corpus: Corpus, seed: int = 0, noise: float = 1.0) -> np.ndarray:
+    """Views ``[N, 2, D]``: the early one carries the subject, the late one the relation, under strong style noise."""
+    rng = np.random.default_rng(seed)
+    subjects, relations = rng.normal(size=(64, WIDTH)), rng.normal(size=(64, WIDTH))
+    style = rng.normal(size=(6, WIDTH)) * 6
+    views = np.zeros((len(corpus), 2, WIDTH), dtype=np.float32)
+    for row, text in enumerate(corpus.texts):
+        subject, relation, _phrasing = map(int, text.split())
+        for view, (one, other) in enumerate([(2.0, 1.0), (1.0, 2.0)]):
+            signal = one * subjects[subject] + other * relations[relation]
+            views[row, view] = signal + noise * (rng.normal(size=6) @ style) + 0.3 * rng.normal(size=WIDTH)
+    return views
+
+
+def corpus() -> Corpus:
+    """The synthetic corpus."""
+    return corpus_of(pairs_of())
