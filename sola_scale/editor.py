@@ -43,7 +43,7 @@ class Editor:
         self._writing = threading.RLock()
         self._latencies = Histogram()
         self._dispatch = Dispatch(
-            router=Router(parts.calibration, lambda: parts.live.index, parts.store),
+            router=Router(parts.calibration, lambda: parts.live.index, parts.store, on_damage=self._quarantine),
             pager=parts.pager,
             on_damage=self._quarantine,
             on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),

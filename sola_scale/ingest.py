@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -225,6 +225,6 @@ class IngestJob:
             ),
             weights=one.payload,
             supersedes=pending.replaces,
-            details={name: value for name, value in asdict(one.figures).items() if value is not None},
+            details=dict(one.figures),
             calibration=self.calibration_id,
         )

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from sola_scale.backbone import Backbone
 from sola_scale.errors import StoreError
 from sola_scale.keys import Calibration, default_calibration, sola_paper_calibration
-from sola_scale.lora import training
-from sola_scale.lora.layout import AdapterLayout, default_layouts
+from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training import TrainingConfig
 
 
@@ -29,7 +28,7 @@ def default() -> Recipe:
     """Rank-1 adapters on the last layers, calibrated keys, verified routes (``docs/design/``)."""
     return Recipe(
         name="default",
-        layouts=default_layouts,
+        layouts=AdapterLayout.default,
         training=TrainingConfig(),
         calibration=default_calibration,
     )
@@ -39,8 +38,8 @@ def sola_paper() -> Recipe:
     """SoLA as published (arXiv 2603.11239): one rank-4 LoRA trained by SGD, raw last-token key, fixed radius 0.01."""
     return Recipe(
         name="sola-paper",
-        layouts=_paper_layouts,
-        training=training.sola_paper(),
+        layouts=AdapterLayout.sola_paper,
+        training=TrainingConfig.sola_paper(),
         calibration=lambda backbone: sola_paper_calibration(backbone, layer=_paper_layer(backbone)),
     )
 
@@ -48,11 +47,6 @@ def sola_paper() -> Recipe:
 def _paper_layer(backbone: Backbone) -> int:
     """The paper finds middle layers best; the first edited one is also where its router reads."""
     return len(backbone.architecture.layers) // 2
-
-
-def _paper_layouts(backbone: Backbone) -> tuple[AdapterLayout, ...]:
-    """Rank 4 on one layer."""
-    return (AdapterLayout.of(backbone, [backbone.architecture.module_path(_paper_layer(backbone))], rank=4),)
 
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {"default": default, "sola-paper": sola_paper}

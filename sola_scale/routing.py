@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sola_index import NearestKeyIndex
+from sola_scale.errors import CorruptRecordError
 from sola_scale.keys import Calibration
 from sola_scale.store import Store
 
 Floats = npt.NDArray[np.float32]
+KeyIds = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class Router:
         self._index = index
         self._store = store
         self._candidates = candidates
+        self._on_damage = on_damage
 
     def route(self, views_BVD: Floats) -> list[Route]:
         """Decide for a batch of prompts, given their views float32 ``[B, V, D]``."""
@@ -70,7 +73,7 @@ class Router:
         if not len(index):
             return [self._decide([]) for _ in range(len(views_BVD))]
         found = index.search(keys.retrieval_BR, self._candidates)
-        verification_NM, owners_N = self._store.verification(found.ids.reshape(-1))
+        verification_NM, owners_N = self._verification(found.ids.reshape(-1))
         owners_BK = owners_N.reshape(found.ids.shape)
         probability_BK = self.calibration.score_batch(
             keys.verification_BM,
@@ -82,6 +85,23 @@ class Router:
         columns = (owners_BK, found.ids, found.distances, probability_BK)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return [self._decide(list(zip(*row, strict=True))) for row in rows]
+
+    def _verification(self, key_ids_N: KeyIds) -> tuple[npt.NDArray[np.float16], KeyIds]:
+        """Verification vectors and owners of keys; a damaged edit is reported and has owner 0, as if it were gone."""
+        try:
+            return self._store.verification(key_ids_N)
+        except CorruptRecordError:
+            each = [self._verification_of(key_ids_N[place : place + 1]) for place in range(len(key_ids_N))]
+        rows, owners = zip(*each, strict=True)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def _verification_of(self, key_ids_1: KeyIds) -> tuple[npt.NDArray[np.float16], KeyIds]:
+        try:
+            return self._store.verification(key_ids_1)
+        except CorruptRecordError as error:
+            if error.edit_id is not None:
+                self._on_damage({error.edit_id})
+            return np.zeros((1, self.calibration.verification_dim), np.float16), np.zeros(1, np.uint64)
 
     def _decide(self, keys: list[tuple[int, int, float, float]]) -> Route:
         """Reduce ``(edit id, key id, distance, probability)`` of the candidate keys to the best of each edit."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache
 
 
-class RecordingCache(Cache):  # type: ignore[misc] - transformers carries no types
+class RecordingCache(Cache):  # type: ignore[misc]  # transformers carries no types
     """Keeps what the layers from ``first`` on compute; attention sees this pass alone."""
 
     def __init__(self, first: int) -> None:
@@ -42,7 +42,7 @@ class RecordingCache(Cache):  # type: ignore[misc] - transformers carries no typ
         return 0
 
 
-class PrefixCache(Cache):  # type: ignore[misc] - transformers carries no types
+class PrefixCache(Cache):  # type: ignore[misc]  # transformers carries no types
     """Gives every step the same cached prefix and forgets the step's own keys; gradients flow through the latter."""
 
     def __init__(self, prefixes: dict[int, tuple[Tensor, Tensor]], length: int) -> None:

@@ -19,6 +19,11 @@ class Head:
         config = backbone.model.config.get_text_config(decoder=True)
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the head knows."""
+        return int(self._head.weight.shape[0])
+
     def full(self, output_SD: Tensor) -> Tensor:
         """Return the logits of the whole vocabulary, ``[..., W]``."""
         return self._cap(_wide(self._head(output_SD)))
@@ -26,7 +31,8 @@ class Head:
     def rows(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the head's weights ``[..., D]`` and biases of given tokens."""
         bias: Tensor | None = getattr(self._head, "bias", None)
-        return self._head.weight[ids], None if bias is None else bias[ids]
+        weight: Tensor = self._head.weight
+        return weight[ids], None if bias is None else bias[ids]
 
     def some(self, output_RSD: Tensor, rows: tuple[Tensor, Tensor | None]) -> Tensor:
         """Return the logits ``[R, S, K]`` of every row's own tokens, whose head rows are ``[R, K, D]``."""

@@ -56,13 +56,14 @@ class StandIn(nn.Module):
 
 def path_of(root: nn.Module, part: nn.Module) -> str:
     """Return the dotted path of ``part`` inside ``root``."""
-    return next(name for name, module in root.named_modules() if module is part)
+    names: dict[nn.Module, str] = {module: name for name, module in root.named_modules()}
+    return names[part]
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    own: Any = module.__class__.__new__(module.__class__)
+    own: nn.Module = module.__class__.__new__(module.__class__)
     own.__dict__.update(module.__dict__)
     for table in _HOOK_TABLES:
         own.__dict__[table] = OrderedDict()
     own.__dict__["_modules"] = {name: child and _copy(child) for name, child in module.named_children()}
-    return own  # type: ignore[no-any-return] - built from its class a few lines above
+    return own

@@ -118,6 +118,7 @@ class Edited(nn.Module):
         self._a_RrI = self._b_RrO = None
 
     def forward(self, x_RSI: Tensor) -> Tensor:
+        """Apply to ``[R, S, d_in]``."""
         base_RSO: Tensor = self.linear(x_RSI)
         if self._a_RrI is None or self._b_RrO is None:
             return base_RSO

@@ -70,27 +70,30 @@ def decode(payload: bytes | memoryview) -> Adapter:
         CorruptRecordError: the payload is not one, or is cut short.
     """
     plan = _plan(payload)
-    numbers_N = _unpack(payload, plan)
+    numbers_N = _unpack(payload, plan, np.empty(plan.padded, np.float32))
     parts = [
         torch.from_numpy(numbers_N[start:stop].reshape(plan.rank, -1).copy()) for start, stop in plan.spans
     ]
     return Adapter(layout_index=plan.layout_index, a_rI=tuple(parts[0::2]), b_rO=tuple(parts[1::2]))
 
 
-def decode_row(payload: bytes | memoryview, row_W: np.ndarray) -> None:
-    """Write a payload's weights into one float32 row: map by map ``A`` then ``B``, without padding.
+def decode_row(payload: bytes | memoryview, row_N: np.ndarray) -> None:
+    """Write a payload's weights into one float32 row, ``A`` then ``B`` of every map, one after the other.
 
     Raises:
-        CorruptRecordError: the payload is not one, or is not of the row's size; then nothing was written.
+        CorruptRecordError: the payload is not one, or does not fill the row exactly; then nothing was written.
     """
     plan = _plan(payload)
-    if plan.numbers != len(row_W):
-        raise CorruptRecordError("an adapter's payload does not have the size of the layout it names")
-    numbers_N = _unpack(payload, plan)
-    if plan.numbers == plan.padded:
-        row_W[:] = numbers_N
+    if row_N.size != plan.size:
+        raise CorruptRecordError(f"an adapter of {plan.size} numbers does not fit a slot of {row_N.size}")
+    if plan.size == plan.padded and row_N.flags.c_contiguous:
+        _unpack(payload, plan, row_N)
         return
-    np.concatenate([numbers_N[start:stop] for start, stop in plan.spans], out=row_W)
+    numbers_N = _unpack(payload, plan, np.empty(plan.padded, np.float32))
+    end = 0
+    for start, stop in plan.spans:
+        row_N[end : end + stop - start] = numbers_N[start:stop]
+        end += stop - start
 
 
 def payload_class(payload: bytes | memoryview) -> int:
@@ -119,7 +122,7 @@ class _Plan:
     precision: Precision
     rank: int
     group: int
-    numbers: int
+    size: int
     padded: int
     offset: int
     spans: tuple[tuple[int, int], ...]
@@ -144,14 +147,13 @@ def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, 
 
 def _plan(payload: bytes | memoryview) -> _Plan:
     maps = _header(payload)[4]
-    head = bytes(payload[: _HEADER.size + maps * _SHAPE.size])
-    plan = _plan_of(head)
+    plan = _plan_of(bytes(payload[: _HEADER.size + maps * _SHAPE.size]))
     if len(payload) != plan.offset + _body_size(plan):
         raise CorruptRecordError("an adapter's payload does not have the length that its header states")
     return plan
 
 
-# A store has few layouts and precisions: reading the same head again for every edit would rule the page-in.
+# A store has few layouts and precisions: working the same head out anew for every edit would rule the page-in.
 @functools.lru_cache(maxsize=64)
 def _plan_of(head: bytes) -> _Plan:
     _, index, precision, rank, maps, _, group = _HEADER.unpack_from(head)
@@ -164,9 +166,8 @@ def _plan_of(head: bytes) -> _Plan:
         start += -(-rank * width // group) * group
     if start > _MAX_NUMBERS:
         raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
-    return _Plan(
-        index, PRECISIONS[precision], rank, group, rank * sum(widths), start, len(head), tuple(spans)
-    )
+    size = rank * sum(widths)
+    return _Plan(index, PRECISIONS[precision], rank, group, size, start, len(head), tuple(spans))
 
 
 def _body_size(plan: _Plan) -> int:
@@ -181,33 +182,36 @@ def _padded(part: Tensor, group: int) -> np.ndarray:
 
 
 def _pack(numbers_N: np.ndarray, precision: Precision, group: int) -> bytes:
-    if precision == "fp32":
-        return numbers_N.astype("<f4").tobytes()
-    if precision == "fp16":
-        return numbers_N.astype("<f2").tobytes()
+    if precision in ("fp16", "fp32"):
+        plain: bytes = numbers_N.astype("<f2" if precision == "fp16" else "<f4").tobytes()
+        return plain
     top = 7 if precision == "int4" else 127
-    grouped = numbers_N.reshape(-1, group)
-    scales_G = (np.abs(grouped).max(axis=1) / top).astype("<f2")
-    divisors = np.where(scales_G > 0, scales_G, 1).astype(np.float32)
-    codes = np.clip(np.rint(grouped / divisors[:, None]), -top, top).astype(np.int8).reshape(-1)
-    if precision == "int8":
-        return scales_G.tobytes() + codes.tobytes()
-    nibbles = (codes + 8).astype(np.uint8)
-    return scales_G.tobytes() + (nibbles[0::2] | (nibbles[1::2] << 4)).tobytes()
+    grouped_GN = numbers_N.reshape(-1, group)
+    scales_G = (np.abs(grouped_GN).max(axis=1) / top).astype("<f2")
+    divisors_G = np.where(scales_G > 0, scales_G, 1).astype(np.float32)
+    codes_N = np.clip(np.rint(grouped_GN / divisors_G[:, None]), -top, top).astype(np.int8).reshape(-1)
+    if precision == "int4":
+        nibbles_N = (codes_N + 8).astype(np.uint8)
+        codes_N = nibbles_N[0::2] | (nibbles_N[1::2] << 4)
+    packed: bytes = scales_G.tobytes() + codes_N.tobytes()
+    return packed
 
 
-def _unpack(payload: bytes | memoryview, plan: _Plan) -> np.ndarray:
-    """Return all numbers, padding included, float32 and freshly allocated."""
+def _unpack(payload: bytes | memoryview, plan: _Plan, out_N: np.ndarray) -> np.ndarray:
+    """Write all numbers, padding included, into ``out_N`` (float32, contiguous) and return it."""
     if plan.precision in ("fp16", "fp32"):
         dtype = "<f2" if plan.precision == "fp16" else "<f4"
-        return np.frombuffer(payload, dtype, offset=plan.offset).astype(np.float32)
+        out_N[:] = np.frombuffer(payload, dtype, offset=plan.offset)
+        return out_N
     groups = plan.padded // plan.group
     scales_G = np.frombuffer(payload, "<f2", count=groups, offset=plan.offset).astype(np.float32)
     start = plan.offset + 2 * groups
     if plan.precision == "int4":
-        numbers = _NIBBLES.take(np.frombuffer(payload, np.uint8, offset=start)).view(np.float32)
+        # Codes are bytes, so no index can be out of range: "clip" only spares numpy a checking pass and a copy.
+        codes = np.frombuffer(payload, np.uint8, offset=start)
+        np.take(_NIBBLES, codes, out=out_N.view(np.uint64), mode="clip")
     else:
-        numbers = np.frombuffer(payload, np.int8, offset=start).astype(np.float32)
-    grouped = numbers.reshape(groups, plan.group)
-    np.multiply(grouped, scales_G[:, None], out=grouped)
-    return grouped.reshape(-1)
+        out_N[:] = np.frombuffer(payload, np.int8, offset=start)
+    grouped_GN = out_N.reshape(groups, plan.group)
+    grouped_GN *= scales_G[:, None]
+    return out_N

@@ -87,16 +87,22 @@ class AdapterLayout:
         ordered = sorted(paths, key=lambda path: layer_of(backbone, path))
         return cls(modules=tuple(_shape(backbone, path) for path in ordered), rank=rank)
 
+    @classmethod
+    def default(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
+        """Return the size classes that were found best by measurement (``docs/design/training.md``).
 
-def default_layouts(backbone: Backbone) -> tuple[AdapterLayout, ...]:
-    """Return the size classes that were found best by measurement (``docs/design/training.md``).
+        Class 0 serves short answers: the output projections of the last layers at rank 1. Class 1 serves sentences.
+        """
+        count = len(backbone.architecture.layers)
+        short = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 4), count)]
+        long = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 8), count)]
+        return cls.of(backbone, short, rank=1), cls.of(backbone, long, rank=4)
 
-    Class 0 serves short answers: the output projections of the last layers at rank 1. Class 1 serves whole sentences.
-    """
-    count = len(backbone.architecture.layers)
-    short = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 4), count)]
-    long = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 8), count)]
-    return AdapterLayout.of(backbone, short, rank=1), AdapterLayout.of(backbone, long, rank=4)
+    @classmethod
+    def sola_paper(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
+        """Return SoLA's single size class (arXiv 2603.11239): rank 4, here in the last layer's output projection."""
+        path = backbone.architecture.module_path(len(backbone.architecture.layers) - 1)
+        return (cls.of(backbone, [path], rank=4),)
 
 
 def layer_of(backbone: Backbone, path: str) -> int:

@@ -18,7 +18,7 @@ _PAGE = 4096
 def measure(txn: ReadTransaction, path: Path) -> StoreStats:
     """Counts by status and bytes by table."""
     counters = read_counters(txn)
-    statuses = Counter({status: 0 for status in EditStatus})
+    statuses = Counter(dict.fromkeys(EditStatus, 0))
     after = 0
     while page := scan_states(txn, after, 4096):
         statuses.update(state.status for _, state in page)
@@ -44,7 +44,11 @@ def _table_stats(txn: ReadTransaction, table: Table) -> TableStats:
 
 def _payload(txn: ReadTransaction, generation: int) -> dict[str, int]:
     """Bytes of what was given, by kind."""
-    tables = {"weights": Table.WEIGHTS, "retrieval": retrieval(generation), "verification": verification(generation)}
+    tables = {
+        "weights": Table.WEIGHTS,
+        "retrieval": retrieval(generation),
+        "verification": verification(generation),
+    }
     sizes = {kind: _segment_bytes(txn, table) for kind, table in tables.items()}
     sizes["records"] = sum(len(value) - OVERHEAD for _, value in txn.scan(Table.RECORDS))
     return sizes

@@ -4,7 +4,14 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sola_scale.store.bookkeeping import State, pack_owner, pack_state, read_counters, read_state, write_counters
+from sola_scale.store.bookkeeping import (
+    State,
+    pack_owner,
+    pack_state,
+    read_counters,
+    read_state,
+    write_counters,
+)
 from sola_scale.store.changes import KeySpan, LogEntry
 from sola_scale.store.records import EditStatus, Event, Operation
 from sola_scale.store.stored import write_event

@@ -25,7 +25,13 @@ MAX_READERS = 1024
 """Read transactions of all processes at one time."""
 
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-_DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.PanicError, lmdb.CursorFullError)
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.PanicError,
+    lmdb.CursorFullError,
+)
 
 _shared: dict[tuple[int, int, int], "Environment"] = {}
 _sharing = threading.RLock()

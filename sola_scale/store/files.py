@@ -94,7 +94,9 @@ def check_length(path: Path, environment: Environment) -> None:
     """Refuse a file that ends before its last page: touching what is missing would kill the process."""
     needed, found = (environment.last_page() + 1) * _PAGE, path.stat().st_size
     if found < needed:
-        raise CorruptRecordError(f"{path} is truncated: {found:,} bytes of {needed:,}; restore it from a backup")
+        raise CorruptRecordError(
+            f"{path} is truncated: {found:,} bytes of {needed:,}; restore it from a backup"
+        )
 
 
 def check_manifest(manifest: StoreManifest, fingerprint: Mapping[str, str] | None) -> None:

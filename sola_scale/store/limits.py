@@ -41,7 +41,9 @@ def check_text(text: str) -> None:
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
-        raise RequestError(f"text holds a lone surrogate, which UTF-8 cannot encode: {text[:80]!a}") from error
+        raise RequestError(
+            f"text holds a lone surrogate, which UTF-8 cannot encode: {text[:80]!a}"
+        ) from error
     if size > MAX_TEXT:
         raise RequestError(f"text of {size:,} bytes starting {text[:40]!r}; the limit is {MAX_TEXT:,}")
 
@@ -50,7 +52,9 @@ def check_keys(keys: KeyRows) -> None:
     """Refuse key rows of wrong shape or type, or with NaN or infinity in them."""
     retrieval, verification = keys.retrieval, keys.verification
     if retrieval.dtype not in (np.float16, np.float32) or verification.dtype != np.float16:
-        raise RequestError(f"keys must be float16 or float32 and float16, not {retrieval.dtype}, {verification.dtype}")
+        raise RequestError(
+            f"keys must be float16 or float32 and float16, not {retrieval.dtype}, {verification.dtype}"
+        )
     if retrieval.ndim != 2 or verification.ndim != 2 or len(retrieval) != len(verification):
         raise RequestError(f"keys must be [n, width] both, not {retrieval.shape} and {verification.shape}")
     if not 0 < len(retrieval) <= MAX_ROWS:

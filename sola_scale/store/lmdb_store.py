@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.errors import StoreClosedError, StoreReadOnlyError
 from sola_scale.store import audit, files, queries, recalibration, rewrite, shelf, verbs
-from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest, write_counters
+from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest
 from sola_scale.store.changes import KeyBlock, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Store, Visit
 from sola_scale.store.environment import MAP_SIZE, Environment, file_key
@@ -21,9 +20,7 @@ from sola_scale.store.locks import WriterLock
 from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
 from sola_scale.store.reports import StoreStats, VerifyReport
 from sola_scale.store.stored import read_record
-from sola_scale.store.tables import Table
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
-from sola_scale.store.values import pack_id, unpack_id
 
 Clock = Callable[[], int]
 

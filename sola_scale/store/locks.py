@@ -23,13 +23,17 @@ class WriterLock:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreReadOnlyError(f"{folder} cannot be written: open the store with read_only=True") from error
+            raise StoreReadOnlyError(
+                f"{folder} cannot be written: open the store with read_only=True"
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = self._holder()
             os.close(self._file)
-            raise StoreLockedError(f"{folder} is being written by {holder}; open it with read_only=True") from error
+            raise StoreLockedError(
+                f"{folder} is being written by {holder}; open it with read_only=True"
+            ) from error
         self._sign()
         # A forked child would hold the lock on after its parent's death.
         os.register_at_fork(after_in_child=self._drop)

@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.errors import CorruptRecordError, EditStateError, LogTruncatedError
-from sola_scale.store.bookkeeping import KeyLayout, decoded, read_counters, read_layout, read_state, unpack_owner
+from sola_scale.store.bookkeeping import (
+    KeyLayout,
+    decoded,
+    read_counters,
+    read_layout,
+    read_state,
+    unpack_owner,
+)
 from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Visit
 from sola_scale.store.keyrows import read_keys, read_retrieval, to_retrieval, to_verification
@@ -20,14 +27,14 @@ from sola_scale.store.verbs import prompt_key
 _PAGE = 1024
 
 
-def filtered_page(
-    txn: ReadTransaction, where: EditFilter, after: int
-) -> tuple[list[EditRecord], int | None]:
+def filtered_page(txn: ReadTransaction, where: EditFilter, after: int) -> tuple[list[EditRecord], int | None]:
     """Matching records of the next page of edits beyond `after`, and where the following one starts, if any."""
     page = scan_states(txn, after, _PAGE)
     wanted = [(e, state) for e, state in page if where.status is None or state.status in where.status]
     records = (assemble(txn, edit_id, state) for edit_id, state in wanted)
-    return [record for record in records if where.matches(record)], page[-1][0] if len(page) == _PAGE else None
+    return [record for record in records if where.matches(record)], page[-1][0] if len(
+        page
+    ) == _PAGE else None
 
 
 def named_records(txn: ReadTransaction, where: EditFilter) -> list[EditRecord]:
@@ -93,7 +100,7 @@ def verification_of(
     owners = owners_of(txn, key_ids)
     layout = read_layout(txn)
     rows = np.zeros((len(owners), layout.verification_width if layout else 0), dtype=np.float16)
-    if layout is not None:
+    if layout is not None and layout.verification_width:
         read = txn.segment_reader(verification(read_counters(txn).generation))
         for number, (edit_id, row) in enumerate(owners):
             if edit_id:
@@ -128,7 +135,9 @@ def log_entries(txn: ReadTransaction, after: int, limit: int) -> list[LogEntry]:
     """Log entries beyond `after`; raises LogTruncatedError."""
     low_water = read_counters(txn).low_water
     if after < low_water:
-        raise LogTruncatedError(f"the log starts after entry {low_water}, asked was {after}: rebuild the index")
+        raise LogTruncatedError(
+            f"the log starts after entry {low_water}, asked was {after}: rebuild the index"
+        )
     found: list[LogEntry] = []
     for key, _ in txn.scan(Table.LOG, pack_id(after + 1)):
         if len(found) == limit:
@@ -165,4 +174,6 @@ def _activations(
         if span.edit_id in given:
             yield Activation(span.edit_id, span.key_ids, given[span.edit_id])
         elif layout is not None and read_state(txn, span.edit_id).first_key == span.first:
-            yield Activation(span.edit_id, span.key_ids, read_retrieval(txn, layout, generation, span.edit_id))
+            yield Activation(
+                span.edit_id, span.key_ids, read_retrieval(txn, layout, generation, span.edit_id)
+            )

@@ -7,8 +7,15 @@ from itertools import islice
 import msgspec
 
 from sola_scale.errors import EditStateError
-from sola_scale.store.bookkeeping import KeyLayout, pack_owner, pack_state, read_counters, read_state
-from sola_scale.store.bookkeeping import write_counters, write_layout
+from sola_scale.store.bookkeeping import (
+    KeyLayout,
+    pack_owner,
+    pack_state,
+    read_counters,
+    read_state,
+    write_counters,
+    write_layout,
+)
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.keyrows import check_layout, layout_of
 from sola_scale.store.limits import check_keys

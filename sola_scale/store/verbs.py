@@ -43,7 +43,9 @@ def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
     return layouts[0]
 
 
-def write_edits(txn: WriteTransaction, edits: Sequence[NewEdit], layout: KeyLayout, at: int) -> LogEntry | None:
+def write_edits(
+    txn: WriteTransaction, edits: Sequence[NewEdit], layout: KeyLayout, at: int
+) -> LogEntry | None:
     """Store checked edits: states and chains first, then what they consist of."""
     stored = read_layout(txn)
     if stored is None:

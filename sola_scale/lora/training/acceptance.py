@@ -58,9 +58,8 @@ class Acceptance:
     def _judge(self, example: Example, output_SD: Tensor) -> Verdict:
         labels_S = torch.tensor(example.labels, device=output_SD.device)
         least, rivals = 1.0, []
-        for part_SD, part_S in zip(
-            output_SD[: len(labels_S)].split(_LOGIT_POSITIONS), labels_S.split(_LOGIT_POSITIONS), strict=True
-        ):
+        parts = torch.split(output_SD[: len(labels_S)], _LOGIT_POSITIONS)
+        for part_SD, part_S in zip(parts, torch.split(labels_S, _LOGIT_POSITIONS), strict=True):
             shares_SW = self._head.full(part_SD).softmax(dim=-1)
             said_S = shares_SW.gather(1, part_S.unsqueeze(1)).squeeze(1)
             least = min(least, float(said_S.nan_to_num(0.0).min()))

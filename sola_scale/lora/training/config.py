@@ -1,4 +1,4 @@
-"""Everything about training that can be chosen, and the two recipes."""
+"""Everything about training that can be chosen."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -55,9 +55,14 @@ class TrainingConfig:
         if self.probability is not None and not 0 < self.probability < 1:
             raise TrainingError(f"a probability to reach lies between 0 and 1, not at {self.probability}")
 
-
-def sola_paper() -> TrainingConfig:
-    """Return the recipe of SoLA (arXiv 2603.11239): SGD, cosine decay from 0.05, 40 epochs; use with rank 4."""
-    return TrainingConfig(
-        optimizer="sgd", learning_rate=0.05, max_steps=40, probability=None, mean_input_start=False
-    )
+    @classmethod
+    def sola_paper(cls) -> "TrainingConfig":
+        """Return SoLA's recipe (arXiv 2603.11239): SGD, cosine decay from 0.05, 40 epochs, a random start."""
+        return cls(
+            optimizer="sgd",
+            learning_rate=0.05,
+            max_steps=40,
+            probability=None,
+            mean_input_start=False,
+            clip=1e9,
+        )

@@ -3,12 +3,10 @@
 Shape legend: K keys (a prompt and its paraphrases), V views, D width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
-
-from sola_scale.lora.codec import Precision
 
 Status = Literal["trained", "already-true", "failed"]
 
@@ -28,24 +26,6 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFigures:
-    """How a training went."""
-
-    steps: int = 0
-    """Optimizer steps."""
-    loss: float = 0.0
-    """Mean cross-entropy over the answer's tokens at the end, on the shortlist."""
-    probability: float = 0.0
-    """Least probability of an answer's token at acceptance: whole vocabulary, weights as stored."""
-    precision: Precision | None = None
-    """Number format of the payload."""
-    size: int = 0
-    """Bytes of the payload."""
-    target_tokens: int = 0
-    """Tokens of the answer, its end included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOutcome:
     """What became of a job."""
 
@@ -59,5 +39,7 @@ class TrainingOutcome:
     """The weights as stored (``sola_scale.lora.codec``), accepted in this very form."""
     views_KVD: Tensor | None = None
     """Views of the prompt and then of each paraphrase, float32; None if the job never ran."""
-    figures: TrainingFigures = TrainingFigures()
-    """How it went."""
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+    """How it went, as far as it came: ``steps``; ``loss`` (mean cross-entropy per token, on the shortlist);
+    ``probability`` (least one of a token of the answer: at acceptance over the whole vocabulary and with the weights as
+    stored); ``precision`` and ``bytes`` of the payload; ``target_tokens`` (the end included)."""

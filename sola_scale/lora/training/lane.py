@@ -18,7 +18,7 @@ from sola_scale.lora.layout import AdapterLayout, layer_of
 from sola_scale.lora.training.acceptance import Acceptance, Verdict
 from sola_scale.lora.training.batch import Batch
 from sola_scale.lora.training.config import TrainingConfig
-from sola_scale.lora.training.jobs import TrainingFigures, TrainingOutcome
+from sola_scale.lora.training.jobs import TrainingOutcome
 from sola_scale.lora.training.preparation import Preparation, TokenizedJob
 from sola_scale.lora.training.slots import Slots
 from sola_scale.lora.training.trainee import Trainee
@@ -77,7 +77,7 @@ class Lane:
         loss = self._forward()
         yield from self._land()
         if self._flights:
-            loss.backward()  # type: ignore[no-untyped-call] - torch leaves Tensor.backward untyped
+            torch.autograd.backward(loss)
             self._slots.step()
             for flight in self._flights:
                 flight.trainee.steps += 1
@@ -188,27 +188,27 @@ class Lane:
     def _trained(
         self, flight: _Flight, payload: bytes, precision: Precision, verdict: Verdict
     ) -> TrainingOutcome:
+        figures = self._figures(flight) | {
+            "probability": verdict.probability,
+            "precision": precision,
+            "bytes": len(payload),
+        }
         trainee = flight.trainee
-        figures = TrainingFigures(
-            steps=trainee.steps,
-            loss=flight.loss,
-            probability=verdict.probability,
-            precision=precision,
-            size=len(payload),
-            target_tokens=len(trainee.examples[0].labels),
-        )
         return TrainingOutcome(
             job=trainee.job, status="trained", payload=payload, views_KVD=trainee.views_KVD, figures=figures
         )
 
     def _failed(self, flight: _Flight, reason: str) -> TrainingOutcome:
-        trainee = flight.trainee
-        figures = TrainingFigures(
-            steps=trainee.steps,
-            loss=flight.loss,
-            probability=flight.probability,
-            target_tokens=len(trainee.examples[0].labels),
-        )
+        trainee, figures = flight.trainee, self._figures(flight)
         return TrainingOutcome(
             job=trainee.job, status="failed", reason=reason, views_KVD=trainee.views_KVD, figures=figures
         )
+
+    @staticmethod
+    def _figures(flight: _Flight) -> dict[str, float | int | str]:
+        return {
+            "steps": flight.trainee.steps,
+            "loss": flight.loss,
+            "probability": flight.probability,
+            "target_tokens": len(flight.trainee.examples[0].labels),
+        }

@@ -52,7 +52,8 @@ class StackedOptimizer:
             # In units of the slots' scales, so that a model's size does not decide what counts as steep.
             grads = [grad * _wide(scale) for grad, scale in zip(grads, self._scales, strict=True)]
         norms_N = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
-        return (self._config.clip / norms_N.clamp(min=_TINY)).clamp(max=1.0)
+        factors_N: Tensor = (self._config.clip / norms_N.clamp(min=_TINY)).clamp(max=1.0)
+        return factors_N
 
     def _update(self, which: int, parameter: Tensor, grad: Tensor) -> None:
         if self._config.optimizer == "sgd":

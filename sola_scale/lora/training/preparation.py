@@ -3,7 +3,7 @@
 Shape legend: S positions, W vocabulary, K keys (a prompt and its paraphrases), V views, D width.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from sola_scale.backbone.loading import Backbone
 from sola_scale.backbone.prefix import Prefix, PrefixCapture
 from sola_scale.errors import RequestError
 from sola_scale.lora.training.config import TrainingConfig
-from sola_scale.lora.training.jobs import TrainingFigures, TrainingJob, TrainingOutcome
+from sola_scale.lora.training.jobs import TrainingJob, TrainingOutcome
 from sola_scale.lora.training.tokens import Tokenized, tokenize
 from sola_scale.lora.training.trainee import Example, Trainee
 
@@ -88,7 +88,7 @@ class Preparation:
                 job=job.job, status="failed", reason="the base model's logits are not finite"
             )
         if self._says(job.contexts[0], logits[0][0][:, 0].tolist()):
-            figures = TrainingFigures(target_tokens=len(job.contexts[0].labels))
+            figures: dict[str, float | int | str] = {"target_tokens": len(job.contexts[0].labels)}
             return TrainingOutcome(job=job.job, status="already-true", views_KVD=views_KVD, figures=figures)
         rivals = [rival for ids, _ in logits for rival in ids.flatten().tolist()]
         labels = [label for example in examples for label in example.labels]
@@ -105,14 +105,10 @@ class Preparation:
         # Long answers bring many rivals anyway: a smaller share for each keeps the shortlist short.
         count = max(8, min(self._config.candidates, 16 * self._config.candidates // output_SD.shape[0]))
         tops = [
-            self._head.full(part).topk(min(count, self._vocabulary), dim=-1)
-            for part in output_SD.split(_LOGIT_POSITIONS)
+            self._head.full(part).topk(min(count, self._head.vocabulary), dim=-1)
+            for part in torch.split(output_SD, _LOGIT_POSITIONS)
         ]
         return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])
-
-    @property
-    def _vocabulary(self) -> int:
-        return int(self._backbone.architecture.head.weight.shape[0])
 
     def _says(self, context: Tokenized, greedy: list[int]) -> bool:
         """Tell whether the base model's own free generation begins with the answer and ends a word there."""
@@ -120,8 +116,3 @@ class Preparation:
             return False
         after = self._backbone.tokenizer.decode([greedy[-1]])
         return greedy[-1] == context.end or not after[:1].isalnum()
-
-
-def outcomes(results: Iterable[Trainee | TrainingOutcome]) -> Iterator[TrainingOutcome]:
-    """Pick the outcomes out of a preparation's results."""
-    return (result for result in results if isinstance(result, TrainingOutcome))

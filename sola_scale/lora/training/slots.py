@@ -25,14 +25,15 @@ class Slots:
     ) -> None:
         self._layout, self._layout_index, self._config = layout, layout_index, config
         dtype = torch.promote_types(backbone.dtype, torch.float32)
-        make = {"dtype": dtype, "device": backbone.device}
-        count, rank = config.batch_size, layout.rank
-        self.a_NrI = [torch.zeros((count, rank, one.d_in), **make).requires_grad_() for one in layout.modules]
-        self.b_NrO = [
-            torch.zeros((count, rank, one.d_out), **make).requires_grad_() for one in layout.modules
-        ]
+
+        def stacked(width: int) -> Tensor:
+            shape = (config.batch_size, layout.rank, width)
+            return torch.zeros(shape, dtype=dtype, device=backbone.device, requires_grad=True)
+
+        self.a_NrI = [stacked(one.d_in) for one in layout.modules]
+        self.b_NrO = [stacked(one.d_out) for one in layout.modules]
         self._optimizer = StackedOptimizer([*self.a_NrI, *self.b_NrO], config)
-        self._free = list(range(count - 1, -1, -1))
+        self._free = list(range(config.batch_size - 1, -1, -1))
 
     @property
     def free(self) -> int:
@@ -85,14 +86,14 @@ class Slots:
         text = f"{self._config.seed}\0{which}\0{trainee.job.prompt}\0{trainee.job.target}"
         generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
         width = self._layout.modules[which].d_in
-        noise_rI = torch.randn((self._layout.rank, width), generator=generator) / width**0.5
+        noise_rI: Tensor = torch.randn((self._layout.rank, width), generator=generator) / width**0.5
         if not self._config.mean_input_start:
             return noise_rI
         mean_I = _mean_input(trainee, which)
         length = float(mean_I.norm().clamp(min=1e-6))
         # Rows of one length, so that a typical input makes an output of about one: the scale of B is then that of
         # the residual stream, whatever the model.
-        rows_rI = noise_rI / length
+        rows_rI: Tensor = noise_rI / length
         rows_rI[0] = mean_I / length**2
         return rows_rI
 

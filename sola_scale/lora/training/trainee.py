@@ -1,6 +1,6 @@
 """An edit on its way: its job, its frozen prefixes, the tokens it competes with, and how far it has come."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -34,8 +34,6 @@ class Trainee:
     """Optimizer steps so far."""
     attempts: int = 0
     """Times that its weights, as stored, did not hold."""
-    history: dict[str, float] = field(default_factory=dict)
-    """Latest loss and probability."""
 
     @property
     def positions(self) -> int:
