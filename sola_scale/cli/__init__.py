@@ -11,7 +11,7 @@ def main() -> NoReturn:
     from sola_scale.errors import SolaError
 
     try:
-        app()
+        app(prog_name="sola")
     except SolaError as error:
         report_error(error, as_json="--json" in sys.argv)
         sys.exit(1)
