@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from sola_scale.errors import CorruptRecordError
 from sola_scale.store.bookkeeping import (
     State,
     pack_owner,
@@ -14,7 +15,7 @@ from sola_scale.store.bookkeeping import (
 )
 from sola_scale.store.changes import KeySpan, LogEntry
 from sola_scale.store.records import EditStatus, Event, Operation
-from sola_scale.store.stored import write_event
+from sola_scale.store.stored import check_intact, write_event
 from sola_scale.store.tables import Table
 from sola_scale.store.transaction import WriteTransaction, ids_below
 from sola_scale.store.values import pack_id
@@ -63,6 +64,8 @@ class Changeset:
         """Let the newest eligible edit of each chain be live and its other eligible ones superseded."""
         for chain in dict.fromkeys(chains):
             eligible = [edit_id for edit_id in self._members(chain) if self.state(edit_id).status.eligible]
+            while eligible and not self._fit(eligible[-1]):
+                self._quarantine(eligible.pop())
             for edit_id in eligible[:-1]:
                 self._supersede(edit_id, eligible[-1])
             if eligible:
@@ -96,6 +99,20 @@ class Changeset:
         self._alone.discard(chain)
         for member in (chain, edit_id):
             self.txn.put(Table.CHAINS, pack_id(chain) + pack_id(member), b"")
+
+    def _fit(self, edit_id: int) -> bool:
+        """Whether an edit may go live: a damaged predecessor must not."""
+        if edit_id >= self._first_new or self.state(edit_id).first_key:
+            return True
+        try:
+            check_intact(self.txn, edit_id, self.counters.generation)
+        except CorruptRecordError:
+            return False
+        return True
+
+    def _quarantine(self, edit_id: int) -> None:
+        self._states[edit_id] = self.state(edit_id)._replace(status=EditStatus.QUARANTINED)
+        self.note(edit_id, Operation.QUARANTINE, "damaged on disk")
 
     def _supersede(self, edit_id: int, by: int) -> None:
         if self.state(edit_id).first_key:

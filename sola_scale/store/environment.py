@@ -130,10 +130,6 @@ class Environment:
         """Free the slots of readers whose processes died; returns how many."""
         return self._lmdb.reader_check()
 
-    def last_page(self) -> int:
-        """Number of the last page the newest state knows of."""
-        return int(self._lmdb.info()["last_pgno"])
-
     def readers(self) -> str:
         """LMDB's table of readers, for people."""
         return self._lmdb.readers()
@@ -142,7 +138,7 @@ class Environment:
 def file_key(path: Path) -> tuple[int, int, int]:
     """What tells one open file of this process from another: after a compaction the same path is another file."""
     try:
-        stat = os.stat(path)
+        stat = path.stat()
     except FileNotFoundError as error:
         raise StoreClosedError(f"{path} is gone") from error
     return os.getpid(), stat.st_dev, stat.st_ino

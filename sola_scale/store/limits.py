@@ -10,7 +10,7 @@ MAX_TEXT = 1 << 20
 MAX_RECORD = 1 << 24
 """Bytes of one encoded record."""
 MAX_WEIGHTS = 1 << 26
-"""Bytes of one edit's weights; thirty-two of them share a segment whose offsets are 32-bit."""
+"""Bytes of one edit's weights; a segment full of them just stays below 4 GiB, as its offsets are 32-bit."""
 MAX_ROWS = 1024
 """Keys of one edit."""
 MAX_WIDTH = 1 << 14
@@ -33,6 +33,8 @@ def check_edit(edit: NewEdit) -> None:
         check_text(text)
     if not 0 < len(edit.weights) <= MAX_WEIGHTS:
         raise RequestError(f"weights take {len(edit.weights):,} bytes, allowed are 1 to {MAX_WEIGHTS:,}")
+    if not all(isinstance(value, (float, int, str)) for value in (edit.details or {}).values()):
+        raise RequestError("details must be numbers or strings")
     check_keys(edit.keys)
 
 

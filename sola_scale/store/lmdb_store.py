@@ -10,15 +10,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.errors import StoreClosedError, StoreReadOnlyError
-from sola_scale.store import audit, files, queries, recalibration, rewrite, shelf, verbs
+from sola_scale.errors import CorruptRecordError, StoreClosedError, StoreReadOnlyError
+from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
+from sola_scale.store.admission import admit
+from sola_scale.store.audit import Audit, check_structure
 from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest
 from sola_scale.store.changes import KeyBlock, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Store, Visit
 from sola_scale.store.environment import MAP_SIZE, Environment, file_key
 from sola_scale.store.locks import WriterLock
+from sola_scale.store.measurement import measure
 from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
-from sola_scale.store.reports import StoreStats, VerifyReport
+from sola_scale.store.repair import repair as mend
+from sola_scale.store.reports import Damage, StoreStats, VerifyReport
 from sola_scale.store.stored import read_record
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 
@@ -97,7 +101,7 @@ class LmdbStore(Store):
         try:
             environment = files.open_file(folder, map_size=map_size)
             try:
-                files.admit(environment, fingerprint, upgrade=not read_only)
+                admit(environment, fingerprint, writing=not read_only)
                 return cls(folder, environment, lock, map_size, clock)
             except BaseException:
                 environment.release()
@@ -281,7 +285,7 @@ class LmdbStore(Store):
             if found is None:
                 return
             yield found
-            start = int(found.key_ids[-1]) + 1
+            start = found.last + 1
 
     # --- log -----------------------------------------------------------------------------------------------
 
@@ -332,11 +336,29 @@ class LmdbStore(Store):
     def stats(self) -> StoreStats:
         """Counts by status and bytes by table."""
         with self._read() as txn:
-            return audit.measure(txn, self.path / files.FILE_NAME)
+            return measure(txn, self.path / files.FILE_NAME)
 
     def verify(self, *, repair: bool = False) -> VerifyReport:
         """Check everything; with `repair`, quarantine the damaged edits."""
-        return audit.VerifyReport()
+        with self._writing:
+            structure = [] if self.read_only else check_structure(self.path / files.FILE_NAME)
+            report = self._audit()
+            report.damages[:0] = structure
+            # Writing through pages that contradict one another could spread the damage.
+            if not repair or not report.damages or any(damage.table == "file" for damage in report.damages):
+                return report
+            with self._write() as writing:
+                return mend(writing, report, self._clock())
+
+    def _audit(self) -> VerifyReport:
+        report = VerifyReport()
+        try:
+            with self._read() as txn:
+                Audit(txn, report).run()
+        except CorruptRecordError as error:
+            # LMDB itself came upon a page it cannot read: what was found until then still counts.
+            report.damages.append(Damage(table="file", what=str(error)))
+        return report
 
     def backup(self, path: Path | str) -> None:
         """Write a consistent copy to a new folder."""

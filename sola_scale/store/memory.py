@@ -185,7 +185,7 @@ class MemoryStore(Store):
             owners = [self._ledger.owners[key_id] for key_id in part]
             rows = np.stack([self._ledger.keys_of(edit_id).retrieval[row] for edit_id, row in owners])
             edit_ids = np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
-            yield KeyBlock(np.array(part, dtype=np.uint64), edit_ids, rows)
+            yield KeyBlock(part[-1], np.array(part, dtype=np.uint64), edit_ids, rows)
 
     # --- log -----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Reading edits, keys, weights and the log, each inside a transaction of its caller."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Tr
 from sola_scale.store.contract import Visit
 from sola_scale.store.keyrows import read_keys, read_retrieval, to_retrieval, to_verification
 from sola_scale.store.records import EditFilter, EditRecord, EditStatus, KeyRows
-from sola_scale.store.stored import assemble, read_record, read_stored, scan_states
+from sola_scale.store.stored import listed, read_stored, scan_states
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, ids_below
 from sola_scale.store.values import pack_id, unpack_id
@@ -31,7 +33,7 @@ def filtered_page(txn: ReadTransaction, where: EditFilter, after: int) -> tuple[
     """Matching records of the next page of edits beyond `after`, and where the following one starts, if any."""
     page = scan_states(txn, after, _PAGE)
     wanted = [(e, state) for e, state in page if where.status is None or state.status in where.status]
-    records = (assemble(txn, edit_id, state) for edit_id, state in wanted)
+    records = (listed(txn, edit_id, state) for edit_id, state in wanted)
     return [record for record in records if where.matches(record)], page[-1][0] if len(
         page
     ) == _PAGE else None
@@ -40,7 +42,8 @@ def filtered_page(txn: ReadTransaction, where: EditFilter, after: int) -> tuple[
 def named_records(txn: ReadTransaction, where: EditFilter) -> list[EditRecord]:
     """Matching records among the ids that a filter names."""
     known = sorted(e for e in set(where.ids or ()) if 0 < e < read_counters(txn).next_edit)
-    records = (read_record(txn, edit_id) for edit_id in known)
+    states = ((edit_id, state) for after in known for edit_id, state in scan_states(txn, after - 1, 1))
+    records = (listed(txn, edit_id, state) for edit_id, state in states)
     return [record for record in records if where.matches(record)]
 
 
@@ -85,12 +88,16 @@ def layout_or_raise(txn: ReadTransaction) -> KeyLayout:
 
 
 def owners_of(txn: ReadTransaction, key_ids: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Edit and row of each key; (0, 0) for keys that are not active."""
-    found = []
-    for key_id in key_ids.tolist():
+    """Edit and row of each key; (0, 0) for keys that are not active, or whose entry is damaged."""
+    return [_owner(txn, key_id) for key_id in key_ids.tolist()]
+
+
+def _owner(txn: ReadTransaction, key_id: int) -> tuple[int, int]:
+    try:
         payload = txn.get(Table.KEYS, pack_id(key_id))
-        found.append((0, 0) if payload is None else unpack_owner(payload))
-    return found
+    except CorruptRecordError:
+        return 0, 0
+    return (0, 0) if payload is None else unpack_owner(payload)
 
 
 def verification_of(
@@ -110,25 +117,32 @@ def verification_of(
 
 def key_block(txn: ReadTransaction, start: int, size: int) -> KeyBlock | None:
     """The active keys from id `start` on, at most `size`; None where there are no more."""
-    keys, owners = [], []
-    for key, _ in txn.scan(Table.KEYS, pack_id(start)):
-        keys.append(unpack_id(key))
-        owners.append(unpack_owner(txn.get(Table.KEYS, key) or b""))
-        if len(keys) == size:
-            break
-    if not keys:
+    key_ids = [unpack_id(key) for key, _ in islice(txn.scan(Table.KEYS, pack_id(start)), size)]
+    if not key_ids:
         return None
-    edit_ids = np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
-    return KeyBlock(np.array(keys, dtype=np.uint64), edit_ids, _retrieval_rows(txn, owners))
-
-
-def _retrieval_rows(txn: ReadTransaction, owners: list[tuple[int, int]]) -> NDArray[np.floating]:
+    owners = [_owner(txn, key_id) for key_id in key_ids]
     layout = layout_or_raise(txn)
-    rows = np.empty((len(owners), layout.retrieval_width), dtype=layout.row_type.dtype)
+    rows = np.empty((len(key_ids), layout.retrieval_width), dtype=layout.row_type.dtype)
+    intact, damaged = _fill_rows(txn, layout, owners, rows)
+    edit_ids = np.array([owners[number][0] for number in intact], dtype=np.uint64)
+    kept = np.array(key_ids, dtype=np.uint64)[intact]
+    return KeyBlock(key_ids[-1], kept, edit_ids, rows[intact], tuple(sorted(damaged)))
+
+
+def _fill_rows(
+    txn: ReadTransaction, layout: KeyLayout, owners: list[tuple[int, int]], rows: NDArray[np.floating]
+) -> tuple[list[int], set[int]]:
+    """Read the retrieval row of each owner; returns the places that could be read, and the damaged edits."""
     read = txn.segment_reader(retrieval(read_counters(txn).generation))
+    intact, damaged = [], set()
     for number, (edit_id, row) in enumerate(owners):
-        rows[number] = to_retrieval(read(edit_id), layout, edit_id)[row]
-    return rows
+        try:
+            if edit_id:
+                rows[number] = to_retrieval(read(edit_id), layout, edit_id)[row]
+                intact.append(number)
+        except CorruptRecordError:
+            damaged.add(edit_id)
+    return intact, damaged
 
 
 def log_entries(txn: ReadTransaction, after: int, limit: int) -> list[LogEntry]:
@@ -173,7 +187,9 @@ def _activations(
     for span in spans:
         if span.edit_id in given:
             yield Activation(span.edit_id, span.key_ids, given[span.edit_id])
-        elif layout is not None and read_state(txn, span.edit_id).first_key == span.first:
-            yield Activation(
-                span.edit_id, span.key_ids, read_retrieval(txn, layout, generation, span.edit_id)
-            )
+            continue
+        # Keys that went inactive since are not to be added; damaged ones never.
+        with suppress(CorruptRecordError):
+            if layout is not None and read_state(txn, span.edit_id).first_key == span.first:
+                rows = read_retrieval(txn, layout, generation, span.edit_id)
+                yield Activation(span.edit_id, span.key_ids, rows)

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from sola_scale.errors import CorruptRecordError, RequestError
-from sola_scale.store.bookkeeping import State, decoded, read_layout, read_state, unpack_state
+from sola_scale.store.bookkeeping import State, decoded, read_layout, read_state
 from sola_scale.store.limits import MAX_RECORD
-from sola_scale.store.records import Detail, EditRecord, Event, NewEdit, Operation
-from sola_scale.store.tables import Table
+from sola_scale.store.records import Detail, EditRecord, EditStatus, Event, NewEdit, Operation
+from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction, ids_below
 from sola_scale.store.values import Buffer, pack_id, unpack_id
 
@@ -59,7 +59,7 @@ def encode(edit: NewEdit, created_at: int, seq: int) -> bytes:
     )
     try:
         payload = _encoder.encode(stored)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RequestError(f"the record cannot be encoded: {error}") from error
     if len(payload) > MAX_RECORD:
         raise RequestError(f"the record takes {len(payload):,} bytes; the limit is {MAX_RECORD:,}")
@@ -80,6 +80,13 @@ def read_stored(txn: ReadTransaction, edit_id: int) -> StoredRecord:
     if payload is None:
         raise CorruptRecordError(f"edit {edit_id} is missing from table 'records'", edit_id)
     return decode(payload, edit_id)
+
+
+def check_intact(txn: ReadTransaction, edit_id: int, generation: int) -> None:
+    """Raise CorruptRecordError where an edit's text, weights or keys are damaged: then it must not fire."""
+    read_stored(txn, edit_id)
+    for table in (Table.WEIGHTS, retrieval(generation), verification(generation)):
+        txn.segment_reader(table)(edit_id)
 
 
 def erase_text(txn: WriteTransaction, edit_id: int) -> None:
@@ -149,13 +156,39 @@ def assemble(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
 _COPIED = ("prompt", "target", "paraphrases", "tags", "source", "created_at", "details")
 
 
+def listed(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
+    """The public record of an edit; one that cannot be read shows as quarantined, so that the list goes on."""
+    try:
+        return assemble(txn, edit_id, state)
+    except CorruptRecordError as error:
+        event = Event(0, 0, Operation.QUARANTINE, str(error))
+        return EditRecord(
+            id=edit_id,
+            prompt="",
+            target="",
+            paraphrases=(),
+            tags=(),
+            source=None,
+            created_at=0,
+            status=EditStatus.QUARANTINED,
+            supersedes=None,
+            chain=state.chain,
+            calibration=0,
+            details={},
+            key_ids=(),
+            history=(event,),
+        )
+
+
 def scan_states(txn: ReadTransaction, after: int, limit: int) -> list[tuple[int, State]]:
-    """Ids and states of up to `limit` edits beyond `after`."""
+    """Ids and states of up to `limit` edits beyond `after`; one that cannot be read counts as quarantined."""
     found: list[tuple[int, State]] = []
     for key, _ in txn.scan(Table.STATES, pack_id(after + 1)):
         edit_id = unpack_id(key)
-        payload = txn.get(Table.STATES, key, edit_id)
-        found.append((edit_id, unpack_state(payload or b"", edit_id)))
+        try:
+            found.append((edit_id, read_state(txn, edit_id)))
+        except CorruptRecordError:
+            found.append((edit_id, State(EditStatus.QUARANTINED, 0, 0, edit_id)))
         if len(found) == limit:
             break
     return found

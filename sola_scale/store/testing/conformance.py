@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ class StoreConformance:
             {"tags": ("x" * (1 << 21),)},
         ],
     )
-    def test_bad_edit_is_refused_whole(self, store: Store, bad: dict[str, object]) -> None:
+    def test_bad_edit_is_refused_whole(self, store: Store, bad: dict[str, Any]) -> None:
         """One malformed edit refuses its batch, and the store is as before."""
         store.write([sample_edit(1)])
         before = state_of(store)
@@ -322,7 +323,7 @@ class StoreConformance:
         assert next(listing).id == 1
         store.write([sample_edit(1500)])
         store.compact()
-        assert [record.id for record in listing] [-1] in (1500, 1501)
+        assert [record.id for record in listing][-1] in (1500, 1501)
 
     def test_find_prompt(self, store: Store) -> None:
         """Exactly equal prompts are found, whatever their edits' status but purged."""
@@ -406,7 +407,13 @@ class StoreConformance:
         store.purge([1, 2])
         entries = store.log()
         assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5]
-        assert [str(entry.operation) for entry in entries] == ["write", "revoke", "restore", "quarantine", "purge"]
+        assert [str(entry.operation) for entry in entries] == [
+            "write",
+            "revoke",
+            "restore",
+            "quarantine",
+            "purge",
+        ]
         assert store.log(after=3, limit=1) == entries[3:4]
         assert store.log(after=5) == []
 
@@ -448,7 +455,9 @@ class StoreConformance:
         store.revoke([2])
         store.purge([3])
         old = set(active(store))
-        rows = {n: KeyRows(np.full((2, 3), n, np.float16), np.full((2, 5), n, np.float16)) for n in (1, 2, 4, 5)}
+        rows = {
+            n: KeyRows(np.full((2, 3), n, np.float16), np.full((2, 5), n, np.float16)) for n in (1, 2, 4, 5)
+        }
         transition = store.recalibrate(9, rows.items(), {"calibration/9": b"nine"})
         assert transition.rebuild
         assert store.calibration == 9

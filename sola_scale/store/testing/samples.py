@@ -1,10 +1,12 @@
 """Small deterministic edits, and all that can be seen of a store, for comparing two."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import numpy as np
+from xxhash import xxh3_64_hexdigest
 
 from sola_scale.errors import EditStateError, SolaError
 from sola_scale.store.changes import Transition
@@ -127,3 +129,35 @@ def follow(held: dict[int, tuple[int, bytes]], transitions: Iterable[Transition]
                 if key_id in held:
                     raise SolaError(f"key id {key_id} was given twice")
                 held[key_id] = (activation.edit_id, row.tobytes())
+
+
+def told(store: Store) -> dict[str, Any]:
+    """What an old store must still tell, as JSON: records in the clear, weights and keys as checksums."""
+    fields = (
+        "id",
+        "status",
+        "prompt",
+        "target",
+        "paraphrases",
+        "tags",
+        "source",
+        "created_at",
+        "chain",
+        "key_ids",
+    )
+    told_records = [{name: getattr(record, name) for name in fields} for record in store.records()]
+    sums = {
+        str(r.id): xxh3_64_hexdigest(repr(contents(store, r.id)).encode())
+        for r in store.records()
+        if not _keyless(r)
+    }
+    told_state = {
+        "records": told_records,
+        "contents": sums,
+        "active": {str(key_id): owner for key_id, (owner, _) in active(store).items()},
+        "log": [[entry.seq, entry.operation] for entry in store.log(store.low_water)],
+        "settings": store.settings(),
+        "blobs": store.blobs(),
+    }
+    plain_state: dict[str, Any] = msgspec.to_builtins(told_state)
+    return json.loads(json.dumps(plain_state))  # type: ignore[no-any-return]
