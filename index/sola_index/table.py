@@ -1,7 +1,7 @@
 """The table of full keys: append-only rows in id order, with the live bitmap that has the last word."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,8 @@ class KeyTable:
         self.squared_norms_N: Floats = np.empty(capacity, np.float32)
         self.count = 0
         self.live_count = 0
+        self.base_file: Any = None
+        """Where the base is mapped from, for whoever mapped it."""
 
     @classmethod
     def over_base(
@@ -83,15 +85,24 @@ class KeyTable:
         Raises:
             UnknownIdError: an id was never added or is removed.
         """
-        count = self.count
-        rows_N = np.searchsorted(self.ids_N[:count], ids_N)
-        inside_N = rows_N < count
-        known_N = inside_N & (self.ids_N[np.where(inside_N, rows_N, 0)] == ids_N) if count else inside_N
-        known_N = known_N & self.live_N[np.where(inside_N, rows_N, 0)]
+        rows_N, known_N = self._find(ids_N)
         if not known_N.all():
             missing = ids_N[~known_N]
             raise UnknownIdError(f"{len(missing)} ids are not in the index, the first of them {missing[0]}")
         return rows_N
+
+    def contains(self, ids_N: Ids) -> npt.NDArray[np.bool_]:
+        """Which ids are live."""
+        return self._find(ids_N)[1]
+
+    def _find(self, ids_N: Ids) -> tuple[Rows, npt.NDArray[np.bool_]]:
+        """Where each id is or would be, and whether it is there and live."""
+        count = self.count
+        rows_N = self.ids_N[:count].searchsorted(ids_N)
+        if not count:
+            return rows_N, np.zeros(len(ids_N), np.bool_)
+        nearby_N = np.minimum(rows_N, count - 1)
+        return rows_N, (self.ids_N[nearby_N] == ids_N) & self.live_N[nearby_N]
 
     def kill(self, rows_N: Rows) -> None:
         """Mark distinct live rows dead."""
