@@ -96,7 +96,7 @@ class CompressedTier(abc.ABC):
         while self.covered < end:
             block = next(table.blocks(self.covered, end, CHUNK))
             keys_NZ = self.frame(block.keys_ND)
-            with self.lock.writing():
+            with self.lock.writing:
                 self._append(block.start, keys_NZ)
                 self.measures.covered += len(keys_NZ)
                 self.twins.extend(block.start, block.keys_ND)

@@ -29,11 +29,13 @@ class IndexConfig:
     """Codes whose keys are measured when the nearest of the first is not near."""
     nearness: float = 1.2
     """A key is near when it is nearer than this multiple of the typical error of a code."""
-    first_lists: int = 16
+    first_lists: int = 24
     """Lists looked into first."""
-    slant: float = 0.3
+    slant: float = 0.5
     """Further lists are looked into where a key at the list's typical radius, seen under an angle with this cosine
     from its centre, would be nearer than the nearest found."""
+    most_lists: float = 0.5
+    """Greatest share of the lists that a query looks into."""
     sample: int = 81_920
     """Most rows that training looks at."""
     seed: int = 1234

@@ -1,4 +1,4 @@
-"""The frame codes live in: keys centred and turned so that a product quantizer spends its bits evenly."""
+"""The frame codes live in: keys centred and turned at random, so that every symbol of a code carries as much."""
 
 import dataclasses
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from sola_index.contract import Floats
 
-# Shapes: N keys, D dimensions, Z dimensions of the frame, G groups of dimensions that one code symbol covers.
+# Shapes: N keys, D dimensions, Z dimensions of the frame.
 GROUP = 4
 """Dimensions behind one 4-bit symbol."""
 
 WIDEST = 1024
-"""More dimensions than this are projected away: the 16-bit sums of the scan would overflow."""
+"""More dimensions than this are projected away: 16-bit sums of more than 256 table entries would overflow."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,19 +24,21 @@ class Frame:
     """Orthonormal columns, padded with zero columns to a multiple of eight."""
 
     @classmethod
-    def fit(cls, sample_ND: Floats) -> "Frame":
-        """Principal directions dealt to groups so that their variances multiply to the same.
+    def fit(cls, sample_ND: Floats, seed: int) -> "Frame":
+        """Centre a sample; turn at random within its leading directions.
 
-        That is the closed form of optimised product quantization (Ge et al. 2013, section 3.2, eigenvalue allocation).
+        Calibrated keys come sorted by variance, which starves the symbols of the first dimensions and widens the
+        8-bit tables of the scan to the span of the worst. A random rotation evens that out; on real keys it keeps more
+        neighbours than both no rotation and optimised product quantization with eigenvalue allocation (Ge et al. 2013).
         """
         centre_D = sample_ND.mean(0, dtype=np.float64)
-        centred_ND = sample_ND - centre_D
-        variance_Z, directions_DZ = np.linalg.eigh(centred_ND.T @ centred_ND / max(1, len(sample_ND) - 1))
-        variance_Z, directions_DZ = variance_Z[::-1][:WIDEST], directions_DZ[:, ::-1][:, :WIDEST]
-        padding = -len(variance_Z) % (2 * GROUP)
-        variance_Z = np.pad(np.maximum(variance_Z, 0), (0, padding))
-        turn_DZ = np.pad(directions_DZ, ((0, 0), (0, padding)))[:, _deal(variance_Z)]
-        return cls(centre_D.astype(np.float32), np.ascontiguousarray(turn_DZ, np.float32))
+        width = min(sample_ND.shape[1], WIDEST)
+        turn_DZ = np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
+        if width < sample_ND.shape[1]:
+            centred_ND = sample_ND - centre_D
+            turn_DZ = np.linalg.eigh(centred_ND.T @ centred_ND)[1][:, -width:] @ turn_DZ
+        padded_DZ = np.pad(turn_DZ, ((0, 0), (0, -width % (2 * GROUP))))
+        return cls(centre_D.astype(np.float32), np.ascontiguousarray(padded_DZ, np.float32))
 
     @property
     def width(self) -> int:
@@ -45,17 +47,4 @@ class Frame:
 
     def __call__(self, keys_ND: Floats) -> Floats:
         """Keys in the frame, float32 [N, Z]."""
-        return (keys_ND - self.centre_D) @ self.turn_DZ
-
-
-def _deal(variance_Z: Floats) -> list[int]:
-    """Order of directions, largest variance first, each given to the open group with the smallest product so far."""
-    groups: list[list[int]] = [[] for _ in range(len(variance_Z) // GROUP)]
-    floor = max(float(variance_Z[0]) * 1e-9, 1e-30)
-    gain_Z = np.log(np.maximum(variance_Z, floor)) - np.log(floor) + 1e-6
-    weight_G = np.zeros(len(groups))
-    for direction, gain in enumerate(gain_Z):
-        group = int(weight_G.argmin())
-        groups[group].append(direction)
-        weight_G[group] = np.inf if len(groups[group]) == GROUP else weight_G[group] + gain
-    return [direction for group in groups for direction in group]
+        return np.asarray((keys_ND - self.centre_D) @ self.turn_DZ, np.float32)

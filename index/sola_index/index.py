@@ -140,7 +140,7 @@ class KeyIndex(NearestKeyIndex):
         table, tier = state
         assert tier is not None
         dead_share = 1.0 - table.live_count / max(1, table.count)
-        with tier.lock.reading():
+        with tier.lock.reading:
             covered = tier.covered
             tier.propose(shortlists, queries_MD, dead_share, k)
         self._offer_tail(state, shortlists, queries_MD, covered, k)
@@ -148,7 +148,7 @@ class KeyIndex(NearestKeyIndex):
             shortlist.offer(tier.twins.rows_of(query_D))
         # Where removals left fewer than k candidates, look at every key rather than answer short.
         wanted = min(k, table.live_count)
-        short = [query for query, shortlist in enumerate(shortlists) if shortlist.live < wanted]
+        short = [query for query, shortlist in enumerate(shortlists) if shortlist.offered < wanted]
         if short:
             self._offer_exact(state, [shortlists[query] for query in short], queries_MD[short], k)
 
@@ -188,7 +188,7 @@ class KeyIndex(NearestKeyIndex):
         covered = 0
         found: list[Rows | None] = [None] * len(queries_MD)
         if tier is not None:
-            with tier.lock.reading():
+            with tier.lock.reading:
                 covered = tier.covered
                 found = [tier.within(query_D, float(np.sqrt(squared))) for query_D in queries_MD]
         beyond = exact.inside(table, queries_MD, squared, covered, table.count)

@@ -35,12 +35,17 @@ class ListsTier(CompressedTier):
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
         self.trained_imbalance = 0.0
-        self.radius_L: Floats = np.zeros(self.codes.nlist, np.float32)
+        self.set_radii(np.zeros(self.codes.nlist, np.float32))
+
+    def set_radii(self, radius_L: Floats) -> None:
+        """Take the typical distance between the keys of each list and its centroid."""
+        self.radius_L = radius_L
+        self._least_radius = float(radius_L.min())
 
     @classmethod
     def train(cls, config: IndexConfig, sample_ND: Floats, rows: int) -> "ListsTier":
         """An empty tier fitted to a sample of the ``rows`` keys it is made for."""
-        frame = Frame.fit(sample_ND)
+        frame = Frame.fit(sample_ND, config.seed)
         sample_NZ = frame(sample_ND)
         lists = min(lists_for(rows), len(sample_NZ) // KEYS_A_LIST)
         quantizer = faiss.IndexFlatL2(frame.width)
@@ -57,53 +62,60 @@ class ListsTier(CompressedTier):
             codes,
             Measures(trained_on=rows, trained_error=error, recent_error=error),
         )
-        tier._fit_radii(sample_NZ)
+        tier.fit_radii(sample_NZ)
         return tier
 
-    def _fit_radii(self, sample_NZ: Floats) -> None:
+    def fit_radii(self, sample_NZ: Floats) -> None:
+        """Measure the lists' typical radii and their imbalance on the sample."""
         squared_N1, list_N1 = self.codes.quantizer.search(sample_NZ, 1)
         count_L = np.bincount(list_N1[:, 0], minlength=self.codes.nlist)
         sum_L = np.bincount(list_N1[:, 0], squared_N1[:, 0], minlength=self.codes.nlist)
         typical = float(squared_N1.mean())
         # A list that the sample hardly knows borrows the radius of all.
-        self.radius_L = np.sqrt((sum_L + typical) / (count_L + 1)).astype(np.float32)
+        self.set_radii(np.sqrt((sum_L + typical) / (count_L + 1)).astype(np.float32))
         self.trained_imbalance = imbalance(count_L)
-
-    def distances_to_centroids(self, queries_MZ: Floats) -> Floats:
-        """Squared distances [M, L], not below zero."""
-        lengths_M1 = np.einsum("mz,mz->m", queries_MZ, queries_MZ)[:, None]
-        squared_ML = lengths_M1 + self._squared_L - 2.0 * (queries_MZ @ self.centroids_LZ.T)
-        return np.asarray(np.maximum(squared_ML, 0.0), np.float32)
 
     def propose(self, shortlists: list[Shortlist], queries_MD: Floats, dead_share: float, k: int) -> None:
         """Look into the nearest lists; then, for each query, into those that could still hold a nearer key."""
         queries_MZ = self.frame(queries_MD)
-        squared_ML = self.distances_to_centroids(queries_MZ)
+        # Squared distances to the centroids, less the query's own squared length: the order is the same.
+        score_ML = self._squared_L - 2.0 * (queries_MZ @ self.centroids_LZ.T)
         first = min(self.config.first_lists, self.codes.nlist)
-        nearest_ML = np.argpartition(squared_ML, first - 1, axis=1)[:, :first]
+        nearest_ML = score_ML.argpartition(first - 1, axis=1)[:, :first]
         shallow, deep = self.depths(dead_share, k)
         _, rows_MR = self.scan(queries_MZ, shallow, nearest_ML)
         hard: list[int] = []
         more: list[ListNumbers] = []
         for query, shortlist in enumerate(shortlists):
-            shortlist.offer(rows_MR[query][rows_MR[query] >= 0])
-            lists_L = self._promising(squared_ML[query], shortlist.nearest_squared())
+            shortlist.offer(rows_MR[query])
+            lists_L = self._promising(queries_MZ[query], score_ML[query], shortlist.nearest_squared)
             if len(lists_L):
                 hard.append(query)
                 more.append(lists_L)
         if hard:
             _, rows_MR = self.scan(queries_MZ[hard], deep, _padded(more))
             for query, rows_R in zip(hard, rows_MR, strict=True):
-                shortlists[query].offer(rows_R[rows_R >= 0])
+                shortlists[query].offer(rows_R)
 
-    def _promising(self, squared_L: Floats, nearest_squared: float) -> ListNumbers:
+    def _promising(self, query_Z: Floats, score_L: Floats, nearest_squared: float) -> ListNumbers:
         """Lists where a key at the typical radius and slant would be nearer than the nearest found.
 
-        By the law of cosines such a key lies at ``D^2 + r^2 - 2 cos D r`` from the query, D its distance to the centroid.
+        By the law of cosines such a key lies at ``D^2 + r^2 - 2 cos D r`` from the query, D its distance to the
+        centroid; whatever D, that is at least ``r^2 (1 - cos^2)``, which spares the easy queries the work.
         """
-        radius_L = self.radius_L
-        slanted_L = squared_L + radius_L * (radius_L - (2.0 * self.config.slant) * np.sqrt(squared_L))
-        return np.flatnonzero(slanted_L <= nearest_squared)
+        if nearest_squared < self._least_slanted:
+            return _NONE
+        squared_L = np.maximum(score_L + query_Z @ query_Z, 0.0)
+        slanted_L = squared_L + self.radius_L * (self.radius_L - 2.0 * self.config.slant * np.sqrt(squared_L))
+        lists_L = np.flatnonzero(slanted_L <= nearest_squared)
+        most = max(1, int(self.config.most_lists * self.codes.nlist))
+        if len(lists_L) > most:
+            lists_L = lists_L[slanted_L[lists_L].argpartition(most - 1)[:most]]
+        return lists_L
+
+    @property
+    def _least_slanted(self) -> float:
+        return float(self._least_radius**2 * (1.0 - self.config.slant**2))
 
     def reachable(self, query_Z: Floats, radius: float) -> ListNumbers | None:
         """Lists that the bisector bound cannot exclude.
@@ -111,7 +123,7 @@ class ListsTier(CompressedTier):
         Keys of list j lie on centroid j's side of the plane halfway to the centroid nearest to the query, which is
         ``(D_j^2 - D_0^2) / (2 |c_0 - c_j|)`` away from the query. Rounding of both sides is allowed for.
         """
-        squared_L = self.distances_to_centroids(query_Z[None])[0]
+        squared_L = np.maximum(self._squared_L + query_Z @ query_Z - 2.0 * (self.centroids_LZ @ query_Z), 0.0)
         nearest = int(squared_L.argmin())
         apart_L = (
             self._squared_L
@@ -159,13 +171,16 @@ class ListsTier(CompressedTier):
         frame, codes, measures, twins = restore_parts(dim, arrays)
         tier = cls(config, dim, frame, codes, measures, twins)
         tier.trained_imbalance = float(arrays["radii"][0])
-        tier.radius_L = np.array(arrays["radii"][1:])
+        tier.set_radii(np.array(arrays["radii"][1:]))
         return tier
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Rows in each list."""
         lists = self.codes.invlists
         return np.array([lists.list_size(number) for number in range(self.codes.nlist)], np.int64)
+
+
+_NONE: ListNumbers = np.empty(0, np.int64)
 
 
 def imbalance(count_L: npt.NDArray[Any]) -> float:

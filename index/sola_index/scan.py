@@ -24,7 +24,7 @@ class ScanTier(CompressedTier):
     @classmethod
     def train(cls, config: IndexConfig, sample_ND: Floats, rows: int) -> "ScanTier":
         """An empty tier fitted to a sample of the ``rows`` keys it is made for."""
-        frame = Frame.fit(sample_ND)
+        frame = Frame.fit(sample_ND, config.seed)
         sample_NZ = frame(sample_ND)
         codes = faiss.IndexPQFastScan(frame.width, sub_quantizers(frame), 4)
         codes.pq.cp.seed = config.seed
@@ -45,7 +45,7 @@ class ScanTier(CompressedTier):
         near = self.config.nearness**2 * self.measures.trained_error
         for shortlist, rows_R in zip(shortlists, rows_MR, strict=True):
             shortlist.offer(rows_R[:shallow])
-            if shortlist.nearest_squared() > near:
+            if shortlist.nearest_squared > near:
                 shortlist.offer(rows_R[shallow:])
 
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sola_index.contract import Floats, Ids, Rows
+from sola_index.distances import squared_distances
 from sola_index.errors import UnknownIdError
 
 # Shapes: N rows, D dimensions, C candidate rows.
@@ -121,6 +122,19 @@ class KeyTable:
         keys_CD[in_base_C] = self.base_ND[rows_C[in_base_C]]
         keys_CD[~in_base_C] = self.tail_ND[rows_C[~in_base_C] - base]
         return keys_CD
+
+    def squared_distances(self, query_D: Floats, rows_C: Rows) -> Floats:
+        """Squared distances of rows, float32 [C]; see `sola_index.distances`."""
+        base = len(self.base_ND)
+        if base == 0:
+            return squared_distances(query_D, self.tail_ND, rows_C)
+        in_base_C = rows_C < base
+        if in_base_C.all():
+            return squared_distances(query_D, self.base_ND, rows_C)
+        squared_C = np.empty(len(rows_C), np.float32)
+        squared_C[in_base_C] = squared_distances(query_D, self.base_ND, rows_C[in_base_C])
+        squared_C[~in_base_C] = squared_distances(query_D, self.tail_ND, rows_C[~in_base_C] - base)
+        return squared_C
 
     def blocks(self, start: int, end: int, size: int) -> Iterator[Block]:
         """Runs of at most ``size`` rows covering ``start:end``, dead rows included, without copying."""
