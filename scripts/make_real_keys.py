@@ -23,7 +23,7 @@ import torch
 from sola_scale.backbone import load_backbone
 
 # Shapes: N texts, B batch, T tokens, D width of the hidden states, K width of the keys.
-CHUNK = 40_000
+CHUNK = 20_000
 TOKENS_PER_BATCH = 3_000
 CITY_TEMPLATES = (
     "What is the country of {}?",
@@ -149,27 +149,39 @@ def to_keys(views_ND: np.ndarray, centre_D: np.ndarray, matrix_DK: np.ndarray) -
     return keys_NK / np.linalg.norm(keys_NK, axis=1, keepdims=True)
 
 
-def write_keys(
-    out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray, matrix_DK: np.ndarray
-) -> None:
-    """Write ``keys.npy`` chunk by chunk, and how far it got in ``keys.done``."""
+def fitted(out: Path, data: Path, viewer: Viewer, texts: list[str], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The map of an earlier, interrupted run, or a new one."""
+    file = out / "map.npz"
+    if not file.exists():
+        print("fitting the map from views to keys", flush=True)
+        first, second = zip(*training_pairs(data), strict=True)
+        sample = texts[:: max(1, len(texts) // 8_000)]
+        centre_D, matrix_DK = fit(viewer(list(first)), viewer(list(second)), viewer(sample), width)
+        np.savez(file, centre=centre_D, matrix=matrix_DK)
+    with np.load(file, allow_pickle=False) as arrays:
+        return arrays["centre"], arrays["matrix"]
+
+
+def write_keys(out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray, matrix_DK: np.ndarray) -> None:
+    """Write ``keys.npy`` chunk by chunk, and how far it got in ``keys.done``; goes on where an earlier run stopped."""
     shape = (len(texts), matrix_DK.shape[1])
-    keys_NK = np.lib.format.open_memmap(out / "keys.npy", mode="w+", dtype=np.float32, shape=shape)
+    marker = out / "keys.done"
+    first = int(marker.read_text(encoding="utf-8")) if marker.exists() else 0
+    mode = "r+" if first else "w+"
+    keys_NK = np.lib.format.open_memmap(out / "keys.npy", mode=mode, dtype=np.float32, shape=None if first else shape)
     started = time.perf_counter()
-    for start in range(0, len(texts), CHUNK):
+    for start in range(first, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
         keys_NK[start : start + len(chunk)] = to_keys(viewer(chunk), centre_D, matrix_DK)
         keys_NK.flush()
         done = start + len(chunk)
-        (out / "keys.done").write_text(f"{done}\n", encoding="utf-8")
+        marker.write_text(f"{done}\n", encoding="utf-8")
         print(f"{done:,} of {len(texts):,} keys in {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def main() -> None:
     """Make keys, queries and the map between them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the gzipped JSON-lines data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder for keys.npy and queries.npy")
     parser.add_argument("--count", type=int, default=1_000_000)
@@ -183,12 +195,10 @@ def main() -> None:
     with torch.inference_mode():
         viewer = Viewer(arguments.layer)
         texts, paraphrases = texts_of_keys(arguments.data, arguments.count)
-        print("fitting the map from views to keys", flush=True)
-        first, second = zip(*training_pairs(arguments.data), strict=True)
-        sample = texts[:: max(1, len(texts) // 8_000)]
-        centre_D, matrix_DK = fit(viewer(list(first)), viewer(list(second)), viewer(sample), arguments.dim)
-        # Row i of the queries is a paraphrase of row i of the keys: edit prompts come first.
-        np.save(arguments.out / "queries.npy", to_keys(viewer(paraphrases), centre_D, matrix_DK))
+        centre_D, matrix_DK = fitted(arguments.out, arguments.data, viewer, texts, arguments.dim)
+        if not (arguments.out / "queries.npy").exists():
+            # Row i of the queries is a paraphrase of row i of the keys: edit prompts come first.
+            np.save(arguments.out / "queries.npy", to_keys(viewer(paraphrases), centre_D, matrix_DK))
         write_keys(arguments.out, texts, viewer, centre_D, matrix_DK)
 
 

@@ -40,6 +40,14 @@ class IndexConfig:
     """Most rows that training looks at."""
     seed: int = 1234
     """Seed of training."""
+    device_flat: int = 10_000_000
+    """Live keys up to which a GPU compares with all of them; beyond, it searches an IVF clone."""
+    device_spare: int = 24
+    """Candidates beyond k that are taken from a GPU, whose float16 distances may misplace near ties."""
+    device_probes: int = 256
+    """Lists of the clone that are looked into."""
+    device_stale: float = 0.07
+    """Share of rows added or removed since the clone at which it is made again."""
     background: bool = True
     """Rebuild in a thread; otherwise inside the call to ``add`` or ``remove`` that makes it due."""
 
@@ -54,5 +62,7 @@ class IndexConfig:
             raise KeyIndexError(
                 "tail, shallow and first_lists must be at least one, and deep at least shallow"
             )
+        if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
+            raise KeyIndexError("device_flat, device_spare and device_probes must be at least one, device_stale a share")
         if self.sample < self.scan_from:
             raise KeyIndexError("sample must be at least scan_from")

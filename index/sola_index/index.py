@@ -13,6 +13,8 @@ from sola_index.config import IndexConfig
 from sola_index.contract import NO_ID, Floats, Ids, Metric, NearestKeyIndex, Rows, SearchResult, WithinResult
 from sola_index.distances import squared_radius
 from sola_index.errors import ClosedIndexError
+from sola_index.gpu.device import Device
+from sola_index.gpu.mirror import DeviceMirror
 from sola_index.maintenance import Rebuild, State, is_imbalanced, reason_to_rebuild
 from sola_index.shortlist import Shortlist
 from sola_index.stats import IndexStats, describe
@@ -30,7 +32,21 @@ class KeyIndex(NearestKeyIndex):
     during the call, except that removals are seen up to its very end.
     """
 
-    def __init__(self, dim: int, metric: Metric = "cosine", config: IndexConfig | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        metric: Metric = "cosine",
+        config: IndexConfig | None = None,
+        device: Device | None = None,
+    ) -> None:
+        """Make an empty index.
+
+        Args:
+            dim: width of the keys.
+            metric: ``"cosine"`` or ``"l2"``.
+            config: where tiers change and how hard they look.
+            device: a GPU to take candidates from, see `sola_index.gpu.cuda_device`; None searches on the CPU.
+        """
         self.dim = checks.check_dim(dim)
         self.metric = checks.check_metric(metric)
         self.config = config or IndexConfig()
@@ -40,6 +56,7 @@ class KeyIndex(NearestKeyIndex):
         self._writing = threading.RLock()
         self._background = Background()
         self._rows_at_size_check = 0
+        self._mirror = DeviceMirror(self.config, device) if device is not None else None
 
     # ------------------------------------------------------------------ writing
 
@@ -54,6 +71,8 @@ class KeyIndex(NearestKeyIndex):
                 return
             self._state.table.append(ids_N, keys_ND)
             self._last_id = int(ids_N[-1])
+            if self._mirror is not None:
+                self._mirror.added(self._state.table, ids_N, keys_ND)
             self._encode_tail()
             self._rebuild_if_due()
 
@@ -62,7 +81,10 @@ class KeyIndex(NearestKeyIndex):
         with self._writing:
             self._check_open()
             table = self._state.table
-            table.kill(table.rows_of(checks.check_distinct(ids)))
+            ids_N = checks.check_distinct(ids)
+            table.kill(table.rows_of(ids_N))
+            if self._mirror is not None:
+                self._mirror.removed(table, ids_N)
             self._rebuild_if_due()
 
     def _encode_tail(self) -> None:
@@ -125,16 +147,19 @@ class KeyIndex(NearestKeyIndex):
         queries_MD = checks.check_queries(queries, self.dim, self.metric)
         state = self._state
         shortlists = [Shortlist(state.table, self.metric, query_D) for query_D in queries_MD]
-        if exact or state.tier is None:
-            self._offer_exact(state, shortlists, queries_MD, k)
-        else:
+        if not exact and state.tier is not None:
             self._offer_likely(state, shortlists, queries_MD, k)
+        self._offer_missing(state, shortlists, queries_MD, k)
         return pack_search([self._answer(state, *shortlist.best(k)) for shortlist in shortlists], k)
 
-    def _offer_exact(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
-        candidates = exact.nearest(state.table, queries_MD, k, 0, state.table.count)
-        for shortlist, rows_C in zip(shortlists, candidates, strict=True):
-            shortlist.offer(rows_C)
+    def _offer_missing(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
+        """Look at every key where there are fewer than k candidates: asked to, few keys, or removals left a hole."""
+        wanted = min(k, state.table.live_count)
+        short = [query for query, shortlist in enumerate(shortlists) if shortlist.offered < wanted]
+        if short:
+            candidates = exact.nearest(state.table, queries_MD[short], k, 0, state.table.count)
+            for query, rows_C in zip(short, candidates, strict=True):
+                shortlists[query].offer(rows_C)
 
     def _offer_likely(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
         table, tier = state
@@ -142,15 +167,13 @@ class KeyIndex(NearestKeyIndex):
         dead_share = 1.0 - table.live_count / max(1, table.count)
         with tier.lock.reading:
             covered = tier.covered
-            tier.propose(shortlists, queries_MD, dead_share, k)
+            if self._mirror is None:
+                tier.propose(shortlists, queries_MD, dead_share, k)
+        if self._mirror is not None:
+            self._mirror.propose(table, shortlists, queries_MD, k)
         self._offer_tail(state, shortlists, queries_MD, covered, k)
         for shortlist, query_D in zip(shortlists, queries_MD, strict=True):
             shortlist.offer(tier.twins.rows_of(query_D))
-        # Where removals left fewer than k candidates, look at every key rather than answer short.
-        wanted = min(k, table.live_count)
-        short = [query for query, shortlist in enumerate(shortlists) if shortlist.offered < wanted]
-        if short:
-            self._offer_exact(state, [shortlists[query] for query in short], queries_MD[short], k)
 
     def _offer_tail(
         self, state: State, shortlists: list[Shortlist], queries_MD: Floats, covered: int, k: int
@@ -252,12 +275,16 @@ class KeyIndex(NearestKeyIndex):
         snapshot.write(Path(path), capture)
 
     @classmethod
-    def load(cls, path: Path | str, config: IndexConfig | None = None) -> tuple[Self, int]:
+    def load(
+        cls, path: Path | str, config: IndexConfig | None = None, device: Device | None = None
+    ) -> tuple[Self, int]:
         """Read a snapshot; see the contract."""
         config = config or IndexConfig()
         found = snapshot.read(Path(path), config)
-        index = cls(found.header.dim, found.header.metric, config)
+        index = cls(found.header.dim, found.header.metric, config, device)
         index._state = found.state
+        if index._mirror is not None:
+            index._mirror.fill(found.state.table)
         index._last_id = found.header.last_id
         return index, found.header.lsn
 
@@ -266,6 +293,7 @@ class KeyIndex(NearestKeyIndex):
         with self._writing:
             self._closed = True
         self._background.stop()
+        self._mirror = None
         self._state = State(KeyTable(self.dim), None)
 
     def _check_open(self) -> None:

@@ -92,6 +92,11 @@ class KeyTable:
             raise UnknownIdError(f"{len(missing)} ids are not in the index, the first of them {missing[0]}")
         return rows_N
 
+    def known_rows(self, ids_N: Ids) -> Rows:
+        """Rows of those ids that are live; the others are left out."""
+        rows_N, known_N = self._find(ids_N)
+        return rows_N[known_N]
+
     def contains(self, ids_N: Ids) -> npt.NDArray[np.bool_]:
         """Which ids are live."""
         return self._find(ids_N)[1]
