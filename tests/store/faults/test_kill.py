@@ -30,7 +30,12 @@ LONGEST = 0.4
 
 def run_and_kill(folder: Path, rng: random.Random) -> tuple[list[Step], Step | None]:
     """Let a writer work on the store and kill it; returns the acknowledged steps and the one it was in."""
-    command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(folder), str(rng.randrange(1 << 30))]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("worker.py")),
+        str(folder),
+        str(rng.randrange(1 << 30)),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as worker:
         assert worker.stdout is not None
@@ -94,4 +99,4 @@ def test_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
             twin = check(folder, twin, in_flight)
             check_backup(folder)
             struck[in_flight["verb"] if in_flight else "between steps"] += 1
-    print(f"{KILLS} kills, by what was under way: {dict(struck.most_common())}")
+    sys.stdout.write(f"{KILLS} kills, by what was under way: {dict(struck.most_common())}\n")
