@@ -80,7 +80,9 @@ def _generation(editor: Editor, edited: Sequence[str]) -> dict[str, Any]:
     for name, prompts in cases.items():
         for batch in (1, 32):
             base, routed = _pair(editor, prompts[:batch])
-            figures[f"base_tokens_per_second_{name}_batch_{batch}"] = round(batch * TOKENS / statistics.median(base), 1)
+            figures[f"base_tokens_per_second_{name}_batch_{batch}"] = round(
+                batch * TOKENS / statistics.median(base), 1
+            )
             figures[f"routed_over_base_{name}_batch_{batch}"] = round(
                 statistics.median(b / r for b, r in zip(base, routed, strict=True)), 3
             )
@@ -143,14 +145,21 @@ def _peak_rss() -> int:
 
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if platform.system() == "Darwin" else 1024
-    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, psutil.Process(os.getpid()).memory_info().rss)
+    return max(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        psutil.Process(os.getpid()).memory_info().rss,
+    )
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--edits", type=int, default=1000, help="facts to ingest first")
-    parser.add_argument("--store", type=Path, help="keep the store in this folder; facts it has are not trained again")
+    parser.add_argument(
+        "--store", type=Path, help="keep the store in this folder; facts it has are not trained again"
+    )
     return parser.parse_args()
 
 
