@@ -73,7 +73,9 @@ def test_masked_candidates_score_nothing_and_do_not_compete(calibration, corpus,
     mask[:, 5:] = False
     verification = keys.verification_BM
     hidden = calibration.score_batch(verification[query], verification[rows], distance, mask)
-    short = calibration.score_batch(verification[query], verification[rows[:, :5]], distance[:, :5], mask[:, :5])
+    short = calibration.score_batch(
+        verification[query], verification[rows[:, :5]], distance[:, :5], mask[:, :5]
+    )
     assert not hidden[:, 5:].any()
     np.testing.assert_allclose(hidden[:, :5], short, atol=1e-5)
 
@@ -89,7 +91,10 @@ def test_keys_of_one_edit_do_not_compete(calibration, corpus, views):
         doubled = np.concatenate([rows, rows[:1]])
         groups = np.array([0, 1, 2, 3, 0])
         with_twin = calibration.score(
-            verification[posed.query_Q[problem]], verification[doubled], np.append(distance, distance[:1]), groups
+            verification[posed.query_Q[problem]],
+            verification[doubled],
+            np.append(distance, distance[:1]),
+            groups,
         )
         np.testing.assert_allclose(with_twin[:4], alone, atol=1e-5)
 

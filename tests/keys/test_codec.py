@@ -13,8 +13,14 @@ def test_round_trip_keeps_every_decision(calibration, views):
     """What is read back has the same id, keys and settings."""
     again = Calibration.from_bytes(calibration.to_bytes())
     assert again.id == calibration.id
-    assert (again.views, again.threshold, again.note) == (calibration.views, calibration.threshold, calibration.note)
-    np.testing.assert_array_equal(again.keys(views[:4]).verification_BM, calibration.keys(views[:4]).verification_BM)
+    assert (again.views, again.threshold, again.note) == (
+        calibration.views,
+        calibration.threshold,
+        calibration.note,
+    )
+    np.testing.assert_array_equal(
+        again.keys(views[:4]).verification_BM, calibration.keys(views[:4]).verification_BM
+    )
 
 
 def test_bytes_are_deterministic(calibration):

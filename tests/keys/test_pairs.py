@@ -9,7 +9,11 @@ from sola_scale.errors import CalibrationError
 from sola_scale.keys import Negative, Pairs, default_pairs, read_pairs
 from sola_scale.keys.corpus import ASKED, corpus_of
 
-GOOD = {"prompt": "Where is A?", "paraphrases": ["A is in"], "negatives": [{"prompt": "Where is B?", "kind": "same-relation"}]}
+GOOD = {
+    "prompt": "Where is A?",
+    "paraphrases": ["A is in"],
+    "negatives": [{"prompt": "Where is B?", "kind": "same-relation"}],
+}
 
 
 def test_plain_and_gzipped_files_read_alike(tmp_path):
@@ -24,7 +28,14 @@ def test_plain_and_gzipped_files_read_alike(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[]", "{}", '{"prompt": 3}', '{"prompt": " "}', '{"prompt": "a", "negatives": [{"prompt": "b", "kind": "odd"}]}'],
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"prompt": 3}',
+        '{"prompt": " "}',
+        '{"prompt": "a", "negatives": [{"prompt": "b", "kind": "odd"}]}',
+    ],
 )
 def test_a_bad_line_is_named(tmp_path, line):
     """The error names the file and the line."""
@@ -59,7 +70,9 @@ def test_texts_are_kept_once_and_shared_texts_join_questions():
 def test_a_negative_that_is_asked_elsewhere_keeps_its_own_question():
     """A near miss which is another pair's prompt counts as that question, not as a stranger."""
     near = Negative(prompt="c", kind="same-subject")
-    corpus = corpus_of([Pairs(prompt="a", paraphrases=("b",), negatives=(near,)), Pairs(prompt="c", paraphrases=("d",))])
+    corpus = corpus_of(
+        [Pairs(prompt="a", paraphrases=("b",), negatives=(near,)), Pairs(prompt="c", paraphrases=("d",))]
+    )
     place = corpus.texts.index("c")
     assert corpus.role_N[place] == ASKED
     assert corpus.question_N[place] == corpus.question_N[corpus.texts.index("d")]

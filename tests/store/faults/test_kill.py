@@ -30,7 +30,12 @@ LONGEST = 0.4
 
 def run_and_kill(folder: Path, rng: random.Random) -> tuple[list[Step], Step | None]:
     """Let a writer work on the store and kill it; returns the acknowledged steps and the one it was in."""
-    command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(folder), str(rng.randrange(1 << 30))]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("worker.py")),
+        str(folder),
+        str(rng.randrange(1 << 30)),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as worker:
         assert worker.stdout is not None

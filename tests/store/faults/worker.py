@@ -1,6 +1,6 @@
 """A writer that does random steps until it is killed: tells each one before it starts and after it is durable.
 
-    python worker.py FOLDER SEED
+python worker.py FOLDER SEED
 """
 
 import json
