@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from sola_scale.cli import options
 from sola_scale.cli.opening import open_editor
-from sola_scale.cli.output import emit, err, facts, one_line, say, size, table
+from sola_scale.cli.output import emit, err, facts, one_line, out, say, size
 from sola_scale.cli.progress import JobProgress
 from sola_scale.errors import StoreExistsError
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from sola_scale.evaluate.demonstration import Answers, Material, RevokeProof
     from sola_scale.ingest import IngestReport
 
-_SHOWN = 10
+_SHOWN = 8
+_WIDEST = 40
 _PARAPHRASE = 1
 
 
@@ -122,25 +125,21 @@ class _Demo:
         beside: "Answers",
         base_beside: "Answers",
     ) -> None:
-        answers = [one.generations for one in (base, edited, paraphrased, beside, base_beside)]
-        rows = []
-        for place, fact in list(enumerate(self._material.facts))[:_SHOWN]:
-            before, after, reworded, neighbour, neighbour_before = (one[place] for one in answers)
-            untouched = "unchanged" if neighbour.token_ids == neighbour_before.token_ids else "CHANGED"
-            rows.append(
-                (
-                    fact.prompt,
-                    one_line(before.text, 28),
-                    one_line(after.text, 28),
-                    f"{fact.wordings[_PARAPHRASE]} {one_line(reworded.text, 28)}",
-                    f"{beside.prompts[place]} {one_line(neighbour.text, 20)} [{untouched}]",
-                )
-            )
-        table(
-            "\nA sample",
-            ("prompt", "base answer", "edited answer", "reworded", "a neighbour, not edited"),
-            rows,
-        )
+        sample = Table(title="\nA sample", title_justify="left", show_header=False, pad_edge=False)
+        for place in range(min(_SHOWN, len(self._material.facts))):
+            beside_now, beside_then = beside.generations[place], base_beside.generations[place]
+            same = "unchanged" if beside_now.token_ids == beside_then.token_ids else "[red]changed[/]"
+            sample.add_row("base", *_asked(base, place))
+            sample.add_row("edited", *_asked(edited, place), style="bold")
+            sample.add_row("reworded", *_asked(paraphrased, place))
+            sample.add_row(f"neighbour, {same}", *_asked(beside, place), style="dim", end_section=True)
+        out().print(sample)
+
+
+def _asked(answers: "Answers", place: int) -> tuple[str, str]:
+    """A question and its answer, as cells of the sample."""
+    said = one_line(answers.generations[place].text, _WIDEST)
+    return escape(answers.prompts[place]), escape(said)
 
 
 def _print_proof(proof: "RevokeProof") -> None:
