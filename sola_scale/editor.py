@@ -43,7 +43,9 @@ class Editor:
         self._writing = threading.RLock()
         self._latencies = Histogram()
         self._dispatch = Dispatch(
-            router=Router(parts.calibration, parts.live, parts.store),
+            router=Router(
+                parts.calibration, lambda: parts.live.index, parts.store, on_damage=self._quarantine
+            ),
             pager=parts.pager,
             on_damage=self._quarantine,
             on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
@@ -92,7 +94,12 @@ class Editor:
         backbone = opening.backbone_of(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
         return cls(
             opening.open_parts(
-                Path(path), backbone, recipe=recipe, read_only=read_only, create=create, slot_memory=slot_memory
+                Path(path),
+                backbone,
+                recipe=recipe,
+                read_only=read_only,
+                create=create,
+                slot_memory=slot_memory,
             )
         )
 
@@ -141,6 +148,7 @@ class Editor:
                 self.backbone, self._parts.layouts, self._parts.recipe.training, self._parts.calibration.views
             ),
             calibration=self._parts.calibration,
+            calibration_id=self._parts.calibration_id,
             commit=self._commit,
             on_conflict=on_conflict,
         )
@@ -166,7 +174,8 @@ class Editor:
     def logits(self, prompts: Sequence[str]) -> Tensor:
         """Routed logits of the token after each prompt, float32 ``[B, vocabulary]``, all in one batch."""
         ids_BT, mask_BT = self.backbone.encode(_texts(prompts))
-        return self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=1).logits[:, -1].float()
+        logits_B1V: Tensor = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=1).logits
+        return logits_B1V[:, -1].float()
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Decide, without generating, which edit each prompt would fire; only the layers that routing needs run."""
@@ -235,7 +244,7 @@ class Editor:
         with self._writing:
             report = self._parts.store.verify(repair=repair)
             faults = self._parts.live.compare()
-            if repair and (faults or report.damaged):
+            if repair and (faults or report.damages):
                 self._parts.live.rebuild()
                 self._parts.pager.unmap(list(self._parts.pager.resident()))
             return EditorVerification(store=report, index_faults=faults)
@@ -289,7 +298,9 @@ class Editor:
         """Stop edits whose weights cannot be had; a reader only leaves them out."""
         if not self._parts.read_only:
             with self._writing:
-                self._follow(self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read"))
+                self._follow(
+                    self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
+                )
 
     def _must_write(self) -> None:
         if self._parts.read_only:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from sola_scale.errors import RequestError
 from sola_scale.keys import Calibration
 from sola_scale.lora.training import Trainer, TrainingJob, TrainingOutcome
@@ -78,8 +80,13 @@ class IngestJob:
     """One job: requests in, outcomes out, each acknowledged only once it is durable."""
 
     store: Store
+    """Where the edits go, and what is asked for duplicates."""
     trainer: Trainer
+    """Makes the adapters, and the views of the prompts in passing."""
     calibration: Calibration
+    """Turns views into keys."""
+    calibration_id: int
+    """Which calibration of the store that is."""
     commit: Callable[[Sequence[NewEdit]], Transition]
     """Writes a group and makes it live."""
     on_conflict: ConflictPolicy = "supersede"
@@ -91,7 +98,9 @@ class IngestJob:
     _settled: list[Outcome] = field(default_factory=list)
     _next_token: int = 0
 
-    def run(self, requests: Iterable[EditRequest | BadRecord], on_outcome: Callable[[Outcome], None]) -> IngestReport:
+    def run(
+        self, requests: Iterable[EditRequest | BadRecord], on_outcome: Callable[[Outcome], None]
+    ) -> IngestReport:
         """Work through ``requests``, which may be endless to come; outcomes are reported as they are settled."""
         began = time.perf_counter()
         outcomes: list[Outcome] = []
@@ -152,11 +161,17 @@ class IngestJob:
 
     def _live_edit(self, prompt: str) -> int | None:
         return next(
-            (found for found in self.store.find_prompt(prompt) if self.store.record(found).status is EditStatus.LIVE),
+            (
+                found
+                for found in self.store.find_prompt(prompt)
+                if self.store.record(found).status is EditStatus.LIVE
+            ),
             None,
         )
 
-    def _settle_now(self, request: EditRequest, status: Status, reason: str, *, edit_id: int | None = None) -> None:
+    def _settle_now(
+        self, request: EditRequest, status: Status, reason: str, *, edit_id: int | None = None
+    ) -> None:
         self._settled.append(
             Outcome(
                 status=status,
@@ -177,7 +192,9 @@ class IngestJob:
             pending = self._pending.pop(one.job.token)
             self._under_way.discard(pending.request.prompt)
             written = one.status == "trained"
-            status: Status = one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
+            status: Status = (
+                one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
+            )
             yield Outcome(
                 status=status,
                 prompt=pending.request.prompt,
@@ -199,8 +216,15 @@ class IngestJob:
             paraphrases=pending.request.paraphrases,
             tags=pending.request.tags,
             source=pending.request.source,
-            keys=KeyRows(retrieval=keys.retrieval, verification=keys.verification),
+            keys=KeyRows(
+                # Raw keys, as SoLA's own, can lie beyond the range of float16; unit ones lose nothing that matters.
+                retrieval=keys.retrieval_BR.astype(
+                    np.float16 if self.calibration.retrieval.unit else np.float32
+                ),
+                verification=keys.verification_BM,
+            ),
             weights=one.payload,
             supersedes=pending.replaces,
-            details=one.figures,
+            details=dict(one.figures),
+            calibration=self.calibration_id,
         )

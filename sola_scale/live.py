@@ -5,10 +5,10 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from sola_index import KeyIndex, SnapshotError
 
-from sola_scale.store import Store, Transition
-from sola_scale.store.errors import LogTruncatedError
+from sola_index import KeyIndex, SnapshotError
+from sola_scale.errors import LogTruncatedError
+from sola_scale.store import KeyBlock, Store, Transition
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,26 @@ class LiveIndex:
         with self._lock:
             self.index = self._rebuild()
 
+    def compare(self) -> tuple[str, ...]:
+        """Hold the index against the store's active keys; returns the differences, in sentences."""
+        with self._lock:
+            self._catch_up()
+            blocks = list(self._store.active_keys())
+            wanted = np.concatenate([block.key_ids for block in blocks]) if blocks else np.empty(0, np.uint64)
+            missing, surplus = np.setdiff1d(wanted, self.index.ids), np.setdiff1d(self.index.ids, wanted)
+            wrong = sum(self._wrong(block) for block in blocks)
+        counts = (
+            (len(missing), "missing from"),
+            (len(surplus), "surplus in"),
+            (wrong, "other than stored in"),
+        )
+        return tuple(f"{count} keys are {where} the index" for count, where in counts if count)
+
+    def _wrong(self, block: KeyBlock) -> int:
+        known = np.isin(block.key_ids, self.index.ids)
+        held = self.index.keys_of(block.key_ids[known])
+        return int((held != np.asarray(block.retrieval[known], dtype=np.float32)).any(axis=1).sum())
+
     def close(self) -> None:
         """Release the index."""
         self.index.close()
@@ -89,18 +109,21 @@ class LiveIndex:
         if self._folder is None or not self._folder.exists():
             return None
         try:
-            self.index, self._seq = KeyIndex.load(self._folder)
-            if self.index.dim != self._dim or self._seq > self._store.refresh():
-                raise SnapshotError("it belongs to another state of the store")
-            self._snapshot_seq = self._seq
-            self._catch_up()
+            index, seq = KeyIndex.load(self._folder)
         except SnapshotError as error:
             logger.warning("the index snapshot cannot be used (%s); rebuilding it from the store", error)
             return None
+        if index.dim != self._dim or seq > self._store.refresh():
+            logger.warning(
+                "the index snapshot is of another state of the store; rebuilding it from the store"
+            )
+            return None
+        self.index, self._seq, self._snapshot_seq = index, seq, seq
+        self._catch_up()
         return self.index
 
     def _rebuild(self) -> KeyIndex:
-        index = KeyIndex(dim=self._dim, metric="cosine")
+        index = KeyIndex(dim=self._dim, metric="l2")
         seq = self._store.refresh()
         for block in self._store.active_keys():
             index.add(block.key_ids, np.asarray(block.retrieval, dtype=np.float32))

@@ -1,6 +1,7 @@
 """Opening a store on a model: create or open, check that they belong together, bring up index and slots."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import xxhash
 
 from sola_scale import recipes
 from sola_scale.backbone import Backbone, fingerprint, load_backbone
-from sola_scale.errors import StoreError, StoreNotFoundError
+from sola_scale.errors import SolaError, StoreError, StoreNotFoundError
 from sola_scale.keys import Calibration
 from sola_scale.live import LiveIndex
 from sola_scale.lora.layout import AdapterLayout, layer_of
@@ -36,6 +37,8 @@ class Parts:
     """The device-resident adapters."""
     calibration: Calibration
     """Views to keys, and the threshold."""
+    calibration_id: int
+    """Which calibration of the store that is."""
     layouts: tuple[AdapterLayout, ...]
     """The size classes of adapters."""
     recipe: Recipe
@@ -91,7 +94,8 @@ def first_edited_layer(backbone: Backbone, layouts: Sequence[AdapterLayout]) -> 
 
 def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, slot_memory: int) -> Parts:
     layouts = tuple(AdapterLayout.from_json(one) for one in store.manifest.layout["classes"])
-    calibration = Calibration.from_bytes(store.blob(calibration_blob(store.settings()["calibration"])))
+    calibration_id = int(store.settings()["calibration"])
+    calibration = Calibration.from_bytes(store.blob(calibration_blob(calibration_id)))
     live = LiveIndex(store, dim=calibration.retrieval_dim, folder=None if read_only else path / "index")
     pager = Pager(
         layouts,
@@ -107,6 +111,7 @@ def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, 
         live=live,
         pager=pager,
         calibration=calibration,
+        calibration_id=calibration_id,
         layouts=layouts,
         recipe=recipes.by_name(store.manifest.recipe["name"]),
         read_only=read_only,
@@ -118,15 +123,11 @@ def calibration_blob(version: int) -> str:
     return f"calibration/{version}"
 
 
-def _open_store(path: Path, backbone: Backbone, *, recipe: Recipe | None, read_only: bool, create: bool) -> Store:
+def _open_store(
+    path: Path, backbone: Backbone, *, recipe: Recipe | None, read_only: bool, create: bool
+) -> Store:
     if (path / "edits.lmdb").exists():
-        store = LmdbStore.open(path, read_only=read_only)
-        try:
-            store.manifest.check(_prints(backbone, store.manifest.layout))
-        except BaseException:
-            store.close()
-            raise
-        return store
+        return LmdbStore.open(path, read_only=read_only, fingerprint=fingerprint(backbone))
     if read_only or not create:
         raise StoreNotFoundError(f"there is no store at {path}; create one with: sola init {path}")
     if path.exists() and any(path.iterdir()):
@@ -135,13 +136,15 @@ def _open_store(path: Path, backbone: Backbone, *, recipe: Recipe | None, read_o
 
 
 def _create_store(path: Path, backbone: Backbone, recipe: Recipe) -> Store:
-    layout = {"classes": [one.to_json() for one in recipe.layouts(backbone)]}
-    calibration = recipe.calibration(backbone)
+    layouts = recipe.layouts(backbone)
+    layout = {"classes": [one.to_json() for one in layouts]}
+    layout_hash = xxhash.xxh3_128(msgspec.json.encode(layout, order="sorted")).hexdigest()
+    calibration = recipe.calibration(backbone, first_edited_layer(backbone, layouts))
     store = LmdbStore.create(
         path,
         StoreManifest(
             model_name=backbone.name,
-            fingerprint=_prints(backbone, layout),
+            fingerprint={**fingerprint(backbone), "layout": layout_hash},
             layout=layout,
             recipe={"name": recipe.name},
         ),
@@ -151,18 +154,19 @@ def _create_store(path: Path, backbone: Backbone, recipe: Recipe) -> Store:
     return store
 
 
-def _prints(backbone: Backbone, layout: Mapping[str, Any]) -> dict[str, str]:
-    return {**fingerprint(backbone), "layout": xxhash.xxh3_128(msgspec.json.encode(layout, order="sorted")).hexdigest()}
-
-
 def _load(store: Store, ids: Sequence[int], visit: Visit) -> None:
     """Show what can be had of the weights of ``ids``: one damaged edit must not keep its batch mates from firing."""
-    try:
-        store.read_weights(ids, visit)
-    except (StoreError, KeyError):
-        for edit_id in ids:
-            _load_one(store, edit_id, visit)
+    shown: set[int] = set()
 
+    def once(edit_id: int, payload: memoryview) -> None:
+        if edit_id not in shown:
+            visit(edit_id, payload)
+            shown.add(edit_id)
 
-def _load_one(store: Store, edit_id: int, visit: Visit) -> None:
-    pass
+    with contextlib.suppress(SolaError):
+        store.read_weights(ids, once)
+        return
+    for edit_id in ids:
+        # Gone, purged or damaged: the pager reports what did not arrive.
+        with contextlib.suppress(SolaError):
+            store.read_weights([edit_id], once)
