@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sola_scale.errors import CorruptRecordError, StoreReadOnlyError
+from sola_scale.errors import CorruptRecordError, StoreLockedError, StoreReadOnlyError
 from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
 from sola_scale.store.admission import admit
 from sola_scale.store.audit import Audit, check_structure
@@ -178,16 +178,35 @@ class LmdbStore(LmdbReader):
             shelf.put_settings(txn, settings)
 
     def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Check everything; with `repair`, quarantine the damaged edits."""
-        with self._writing:
-            structure = [] if self.read_only else check_structure(self.path / files.FILE_NAME)
+        """Check everything; with `repair`, quarantine the damaged edits.
+
+        LMDB's own pages are looked over as well, unless another process may be writing them.
+        """
+        with self._writing, self._at_rest() as at_rest:
             report = self._audit()
-            report.damages[:0] = structure
+            if at_rest:
+                report.damages[:0] = check_structure(self.path / files.FILE_NAME)
             # Writing through pages that contradict one another could spread the damage.
             if not repair or not report.damages or any(damage.table == "file" for damage in report.damages):
                 return report
             with self._write() as writing:
                 return mend(writing, report, self._clock())
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[bool]:
+        """Keep other writers away for a while, if none is there; yields whether that was possible."""
+        if self._lock is not None:
+            yield True
+            return
+        try:
+            lock = WriterLock(self.path)
+        except (StoreLockedError, StoreReadOnlyError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def _audit(self) -> VerifyReport:
         report = VerifyReport()
