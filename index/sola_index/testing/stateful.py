@@ -121,7 +121,11 @@ class IndexMachine(RuleBasedStateMachine):
             assert len(found) == len(set(found)) == wanted
             assert not self.removed & set(found)
 
-    @rule(kind=st.sampled_from(KINDS), seed=st.integers(0, 999), radius=st.sampled_from([0.0, 1e-4, 0.05, 0.4, 1.1]))
+    @rule(
+        kind=st.sampled_from(KINDS),
+        seed=st.integers(0, 999),
+        radius=st.sampled_from([0.0, 1e-4, 0.05, 0.4, 1.1]),
+    )
     def within(self, kind: str, seed: int, radius: float) -> None:
         """Radius search equals the twin's."""
         queries_MD = keys_of_kind(kind, 2, seed, self.dim, self.metric)
