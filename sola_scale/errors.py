@@ -50,7 +50,15 @@ class FingerprintMismatchError(StoreError):
 
 
 class CorruptRecordError(StoreError):
-    """A stored value fails its checksum; the text names the edit and the table."""
+    """A stored value fails its checksum; the text names the edit and the table, `edit_id` the edit if one."""
+
+    def __init__(self, message: str, edit_id: int | None = None) -> None:
+        super().__init__(message)
+        self.edit_id = edit_id
+
+
+class LogTruncatedError(StoreError):
+    """The change log no longer reaches back so far; whoever follows it starts afresh from the store."""
 
 
 class UnknownEditError(SolaError, KeyError):

@@ -26,11 +26,13 @@ class PinnedSequence:
     """What fires, or none."""
     act_from_B: Tensor
     """Absolute position, per row, of the last prompt token: an edit acts from there on."""
+    decision: Decision
+    """The decision, concluded."""
 
     @classmethod
-    def begin(cls, call: ForwardCall, action: Action | None) -> PinnedSequence:
-        """Pin ``action`` to the prompts that ``call`` carries."""
-        return cls(action, call.past + last_positions(call.mask_BT))
+    def begin(cls, call: ForwardCall, decision: Decision) -> PinnedSequence:
+        """Conclude ``decision`` and pin its action to the prompts that ``call`` carries."""
+        return cls(decision.conclude(), call.past + last_positions(call.mask_BT), decision)
 
 
 @dataclass(slots=True)

@@ -162,7 +162,7 @@ class Taps:
     def _conclude(self, _layer: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         call = self._call.get()
         if call is not None and call.decision is not None:
-            call.sequence = PinnedSequence.begin(call, call.decision.conclude())
+            call.sequence = PinnedSequence.begin(call, call.decision)
             call.decision = None
             session = self._session.get()
             if session is not None:

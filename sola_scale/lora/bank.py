@@ -18,7 +18,9 @@ from sola_scale.lora.layout import AdapterLayout
 class SlotBank:
     """Rows of one layout. Not locked: the pager that owns it is."""
 
-    def __init__(self, layout: AdapterLayout, *, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, layout: AdapterLayout, *, capacity: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
         """Reserve ``capacity`` slots; on a CPU the memory is only touched as slots are filled."""
         self.layout = layout
         self.capacity = capacity

@@ -23,7 +23,10 @@ class FiredGroup:
         self._maps: dict[str, tuple[Tensor, Tensor]] = {}
         start = 0
         for module in layout.modules:
-            middle, stop = start + layout.rank * module.d_in, start + layout.rank * (module.d_in + module.d_out)
+            middle, stop = (
+                start + layout.rank * module.d_in,
+                start + layout.rank * (module.d_in + module.d_out),
+            )
             down_FrI = adapters_FW[:, start:middle].reshape(-1, layout.rank, module.d_in)
             up_FrO = adapters_FW[:, middle:stop].reshape(-1, layout.rank, module.d_out)
             self._maps[module.path] = (down_FrI.transpose(1, 2).contiguous(), up_FrO.contiguous())

@@ -151,6 +151,11 @@ class Pager:
             for bank in self._banks:
                 bank.unpin(ids)
 
+    def resident(self) -> list[int]:
+        """Ids of the edits that have a slot."""
+        with self._lock:
+            return [edit_id for bank in self._banks for edit_id in bank.resident]
+
     def stats(self) -> PagerStats:
         """Return the counters and the occupancy."""
         with self._lock:

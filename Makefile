@@ -1,0 +1,48 @@
+# Two commands are enough: `make demo` and `make test`. Each first sets up .venv if it is not there yet.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint docs faults bench clean
+
+BIN := .venv/bin
+export PYTHON TORCH MAKECMDGOALS
+# Models come from a package or from disk, never from a hub.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+# With OpenMP's default spinning, a busy machine runs the tests several times slower.
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 0
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Create or refresh .venv
+	@bash scripts/setup.sh
+
+demo: setup ## Edit 300 real facts into a real model, then take one back
+	@$(BIN)/sola demo
+
+test: lint ## Lint, type-check, and run every test
+	$(BIN)/python -m pytest -q -m "not real"
+	$(BIN)/python -m pytest -q -m real
+
+lint: setup ## ruff, ruff format, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: setup ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+faults: setup ## Kill real processes for a long while, and look at what is left
+	$(BIN)/python -m pytest -m fault
+
+bench: setup ## Run every benchmark; one JSON file each in report/
+	@mkdir -p report
+	@for script in scripts/bench_*.py; do \
+	  echo "==> $$script"; \
+	  $(BIN)/python "$$script" --json >"report/$$(basename "$$script" .py).json"; \
+	done
+
+clean: ## Remove what the other targets made
+	rm -rf .venv build dist site report .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

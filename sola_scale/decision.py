@@ -1,0 +1,68 @@
+"""One routing decision inside a forward pass: views in, adapters out.
+
+Shape legend: B prompts, V views, D residual width.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sola_scale.backbone import Action, View
+from sola_scale.lora.pager import Pager
+from sola_scale.routing import Route, Router
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """What turns routes into adapters, shared by all calls of one editor."""
+
+    router: Router
+    """Decides."""
+    pager: Pager
+    """Brings the weights."""
+    on_damage: Callable[[set[int]], None]
+    """Told of edits that were to fire but whose weights could not be had."""
+    on_decided: Callable[[int, float], None]
+    """Told how many prompts were routed, and in how many seconds."""
+
+    def begin(self) -> "RoutingDecision":
+        """Start the decision of one batch."""
+        return RoutingDecision(self)
+
+
+class RoutingDecision:
+    """The decision of one batch of prompts; `routes` is filled once it has concluded."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._pooled: dict[View, Tensor] = {}
+        self.routes: list[Route] = []
+
+    def observe(self, view: View, pooled_BD: Tensor) -> None:
+        """Keep a view until all are there."""
+        self._pooled[view] = pooled_BD
+
+    def conclude(self) -> Action | None:
+        """Route the batch, fetch what fires."""
+        began = time.perf_counter()
+        views = self._dispatch.router.calibration.views
+        views_BVD = torch.stack([self._pooled.pop(view) for view in views], dim=1).float().cpu().numpy()
+        self.routes = self._dispatch.router.route(views_BVD)
+        action = self._fetch()
+        self._dispatch.on_decided(len(self.routes), time.perf_counter() - began)
+        return action
+
+    def _fetch(self) -> Action | None:
+        fired = [(row, route.edit_id) for row, route in enumerate(self.routes) if route.edit_id is not None]
+        if not fired:
+            return None
+        adapters, lost = self._dispatch.pager.fetch(fired)
+        if lost:
+            self._dispatch.on_damage(lost)
+            self.routes = [
+                replace(route, edit_id=None) if route.edit_id in lost else route for route in self.routes
+            ]
+        return adapters

@@ -1,0 +1,322 @@
+"""The Editor: one store of edits on one model, behind one object."""
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from sola_scale import opening
+from sola_scale.backbone import Backbone, Taps, capture_views
+from sola_scale.decision import Dispatch, RoutingDecision
+from sola_scale.errors import RequestError, StoreReadOnlyError
+from sola_scale.generation import Generation, generate
+from sola_scale.histogram import Histogram
+from sola_scale.ingest import ConflictPolicy, IngestJob, IngestReport, Outcome
+from sola_scale.lora.training import Trainer
+from sola_scale.recipes import Recipe
+from sola_scale.requests import BadRecord, EditRequest
+from sola_scale.routing import Route, Router
+from sola_scale.statistics import EditorStats, EditorVerification
+from sola_scale.store import EditFilter, EditRecord, NewEdit, Transition
+
+_ROUTE_BATCH = 32
+
+
+class Editor:
+    """Edits a language model fact by fact, routes prompts to the edits, and takes any of them back.
+
+    Example:
+        >>> with Editor.open("my-edits") as editor:  # doctest: +SKIP
+        ...     report = editor.ingest([EditRequest("The capital of France is", "Lyon")])
+        ...     print(editor.generate(["The capital of France is"])[0].text)
+        ...     editor.revoke(report.written)
+    """
+
+    def __init__(self, parts: "opening.Parts") -> None:
+        """Use `Editor.open`."""
+        self._parts = parts
+        self._writing = threading.RLock()
+        self._latencies = Histogram()
+        self._dispatch = Dispatch(
+            router=Router(
+                parts.calibration, lambda: parts.live.index, parts.store, on_damage=self._quarantine
+            ),
+            pager=parts.pager,
+            on_damage=self._quarantine,
+            on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
+        )
+        self._taps = Taps(
+            parts.backbone,
+            views=parts.calibration.views,
+            modules=parts.modules,
+            decision_layer=parts.decision_layer,
+            decide=self._begin_decision,
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        model: Any = "smollm2",
+        *,
+        recipe: Recipe | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        read_only: bool = False,
+        create: bool = True,
+        slot_memory: int = 256 << 20,
+        trust_remote_code: bool = False,
+    ) -> Self:
+        """Open the store at ``path``, creating it if there is none, on a model.
+
+        Args:
+            path: folder of the store.
+            model: ``"smollm2"``, a folder, a hub id, a ``(model, tokenizer)`` pair or a `Backbone`.
+            recipe: how edits are made and routed, when the store is created; an existing store keeps its own.
+            device: where to load the model; CUDA if present, else CPU.
+            dtype: number format to load the model in.
+            read_only: follow another process's store without writing.
+            create: whether to create a store where there is none.
+            slot_memory: bytes of device memory for resident adapters.
+            trust_remote_code: run code that comes with the model.
+
+        Raises:
+            StoreNotFoundError: there is no store and ``create`` is off.
+            FingerprintMismatchError: the store belongs to another model or tokenizer.
+            StoreLockedError: another process writes to the store.
+            ModelError: the model cannot be loaded.
+        """
+        backbone = opening.backbone_of(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        return cls(
+            opening.open_parts(
+                Path(path),
+                backbone,
+                recipe=recipe,
+                read_only=read_only,
+                create=create,
+                slot_memory=slot_memory,
+            )
+        )
+
+    # --- what it is ----------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._parts.path
+
+    @property
+    def backbone(self) -> Backbone:
+        """The model, its tokenizer and its parts."""
+        return self._parts.backbone
+
+    @property
+    def model(self) -> Any:
+        """The plain transformers model, with routing inside while the editor is open."""
+        return self._parts.backbone.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, padding on the left."""
+        return self._parts.backbone.tokenizer
+
+    # --- edits in ------------------------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        requests: Iterable[EditRequest | BadRecord],
+        *,
+        on_conflict: ConflictPolicy = "supersede",
+        on_outcome: Any = None,
+    ) -> IngestReport:
+        """Train, verify and commit edits; each is durable and live when its outcome is reported.
+
+        Args:
+            requests: edit requests, or records that could not become one, lazily consumed.
+            on_conflict: what becomes of a request whose prompt has a live edit with another target.
+            on_outcome: called with each `Outcome` as it is settled.
+        """
+        self._must_write()
+        job = IngestJob(
+            store=self._parts.store,
+            trainer=Trainer(
+                self.backbone, self._parts.layouts, self._parts.recipe.training, self._parts.calibration.views
+            ),
+            calibration=self._parts.calibration,
+            calibration_id=self._parts.calibration_id,
+            commit=self._commit,
+            on_conflict=on_conflict,
+        )
+        with self._taps.disabled():
+            return job.run(requests, on_outcome or _ignore)
+
+    # --- answers out ---------------------------------------------------------------------------------------
+
+    def generate(self, prompts: Sequence[str], *, batch_size: int = 32, **options: Any) -> list[Generation]:
+        """Answer prompts, each through the edit that its route names, if any.
+
+        Args:
+            prompts: texts to continue.
+            batch_size: prompts a forward pass.
+            **options: handed to transformers' ``generate``, such as ``max_new_tokens``; greedy unless told otherwise.
+
+        Raises:
+            RequestError: a prompt is empty or leaves no room in the model's context.
+        """
+        return generate(self.backbone, self._taps, _texts(prompts), batch_size=batch_size, options=options)
+
+    @torch.inference_mode()
+    def logits(self, prompts: Sequence[str]) -> Tensor:
+        """Routed logits of the token after each prompt, float32 ``[B, vocabulary]``, all in one batch."""
+        ids_BT, mask_BT = self.backbone.encode(_texts(prompts))
+        logits_B1V: Tensor = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=1).logits
+        return logits_B1V[:, -1].float()
+
+    def route(self, prompts: Sequence[str]) -> list[Route]:
+        """Decide, without generating, which edit each prompt would fire; only the layers that routing needs run."""
+        self.refresh()
+        routes: list[Route] = []
+        texts = _texts(prompts)
+        for start in range(0, len(texts), _ROUTE_BATCH):
+            batch = texts[start : start + _ROUTE_BATCH]
+            views_BVD = capture_views(self.backbone, batch, self._parts.calibration.views)
+            routes += self._dispatch.router.route(views_BVD.float().cpu().numpy())
+        return routes
+
+    @contextlib.contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Within this block, and this thread, nothing is routed: the model is the base model."""
+        with self._taps.disabled():
+            yield
+
+    # --- edits known ---------------------------------------------------------------------------------------
+
+    def edits(self, **filters: Any) -> Iterator[EditRecord]:
+        """Records of the edits, ascending by id; ``filters`` are the fields of `EditFilter`."""
+        return self._parts.store.records(EditFilter(**filters))
+
+    def edit(self, edit_id: int) -> EditRecord:
+        """The record of one edit, or UnknownEditError."""
+        return self._parts.store.record(edit_id)
+
+    # --- edits back ----------------------------------------------------------------------------------------
+
+    def revoke(self, ids: int | Iterable[int]) -> list[int]:
+        """Take edits back, durably: no call that starts after this one returns fires them.
+
+        Returns the ids that changed: the revoked ones that were not so already.
+        """
+        return self._change("revoke", ids)
+
+    def restore(self, ids: int | Iterable[int]) -> list[int]:
+        """Bring revoked edits back exactly as they were; returns the ids that changed."""
+        return self._change("restore", ids)
+
+    def purge(self, ids: int | Iterable[int]) -> list[int]:
+        """Erase edits for good: text, weights and keys; `compact` then removes the bytes from disk."""
+        return self._change("purge", ids)
+
+    # --- care ----------------------------------------------------------------------------------------------
+
+    def refresh(self) -> int:
+        """Follow what other processes did to the store; returns the log's sequence number. Cheap."""
+        changed = self._parts.live.refresh()
+        if changed:
+            self._parts.pager.unmap(changed)
+        return self._parts.live.seq
+
+    def stats(self) -> EditorStats:
+        """Counts, bytes and latencies."""
+        return EditorStats(
+            store=self._parts.store.stats(),
+            index=self._parts.live.index.stats(),
+            slots=self._parts.pager.stats(),
+            routing=self._latencies.snapshot(),
+        )
+
+    def verify(self, *, repair: bool = False) -> EditorVerification:
+        """Check the store, and the index against it; with ``repair``, quarantine damaged edits and mend the index."""
+        with self._writing:
+            report = self._parts.store.verify(repair=repair)
+            faults = self._parts.live.compare()
+            if repair and (faults or report.damages):
+                self._parts.live.rebuild()
+                self._parts.pager.unmap(list(self._parts.pager.resident()))
+            return EditorVerification(store=report, index_faults=faults)
+
+    def backup(self, path: str | Path) -> None:
+        """Write a consistent copy of the store to a new folder, while this one serves on."""
+        self._parts.store.backup(Path(path))
+
+    def compact(self) -> int:
+        """Give free space back to the disk; returns the bytes saved."""
+        self._must_write()
+        with self._writing:
+            return self._parts.store.compact()
+
+    def close(self) -> None:
+        """Snapshot the index, give the model back as it was, release the store. Closing twice is fine."""
+        self._taps.close()
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- inside --------------------------------------------------------------------------------------------
+
+    def _begin_decision(self) -> RoutingDecision:
+        self.refresh()
+        return self._dispatch.begin()
+
+    def _commit(self, edits: Sequence[NewEdit]) -> Transition:
+        with self._writing:
+            return self._follow(self._parts.store.write(edits))
+
+    def _change(self, verb: str, ids: int | Iterable[int]) -> list[int]:
+        self._must_write()
+        with self._writing:
+            transition = getattr(self._parts.store, verb)([ids] if isinstance(ids, int) else list(ids))
+            return list(self._follow(transition).edit_ids)
+
+    def _follow(self, transition: Transition) -> Transition:
+        """Make a committed change live: first the index, then the slots; only then may the caller hear of it."""
+        self._parts.live.apply(transition)
+        self._parts.pager.unmap(transition.edit_ids)
+        return transition
+
+    def _quarantine(self, ids: set[int]) -> None:
+        """Stop edits whose weights cannot be had; a reader only leaves them out."""
+        if not self._parts.read_only:
+            with self._writing:
+                self._follow(
+                    self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
+                )
+
+    def _must_write(self) -> None:
+        if self._parts.read_only:
+            raise StoreReadOnlyError(f"{self.path} is open for reading only")
+
+
+def _ignore(_outcome: Outcome) -> None:
+    """Nobody listens to the outcomes."""
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    """Refuse what is no list of prompts: a lone string would be routed letter by letter."""
+    if isinstance(prompts, str):
+        raise RequestError("prompts must be a list of texts, not one text")
+    texts = list(prompts)
+    for place, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise RequestError(f"prompt {place} is empty")
+    return texts

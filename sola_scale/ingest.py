@@ -1,0 +1,239 @@
+"""Ingestion: read, dedupe, train, commit in groups, acknowledge; a job that can be killed and started again."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from sola_scale.errors import RequestError
+from sola_scale.keys import Calibration
+from sola_scale.lora.training import Trainer, TrainingJob, TrainingOutcome
+from sola_scale.requests import BadRecord, EditRequest
+from sola_scale.store import EditStatus, KeyRows, NewEdit, Store, Transition
+
+Status = Literal["written", "superseded", "duplicate", "already-true", "rejected", "failed"]
+ConflictPolicy = Literal["supersede", "reject", "keep-first"]
+
+# Edits per transaction, near the knee of the durable commit rate, and seconds of work that a crash can cost at most.
+_GROUP = 256
+_GROUP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one request."""
+
+    status: Status
+    """``written``; ``superseded``: written, and took over from an older edit; ``duplicate``: the same edit is live
+    already; ``already-true``: the base model says so anyway; ``rejected``: passed over, an older
+    edit of the prompt being kept; ``failed``."""
+    prompt: str | None
+    """The request's prompt; None for a record that was none."""
+    target: str | None = None
+    """The request's target."""
+    edit_id: int | None = None
+    """The edit that was written, or that a duplicate repeats."""
+    replaced: int | None = None
+    """The older edit that this one took over from."""
+    reason: str | None = None
+    """Why it was not written, in a sentence."""
+    line: int | None = None
+    """Where the record stood in its file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """What became of a job."""
+
+    outcomes: tuple[Outcome, ...]
+    """One for each request, in the order they were settled."""
+    seconds: float
+    """Wall time of the job."""
+
+    @property
+    def written(self) -> list[int]:
+        """Ids of the edits that were written, those that took over from older ones included."""
+        return [
+            one.edit_id
+            for one in self.outcomes
+            if one.edit_id is not None and one.status in ("written", "superseded")
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many requests met which outcome."""
+        return dict(Counter(one.status for one in self.outcomes))
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request on its way through training."""
+
+    request: EditRequest
+    replaces: int | None
+
+
+@dataclass(slots=True)
+class IngestJob:
+    """One job: requests in, outcomes out, each acknowledged only once it is durable."""
+
+    store: Store
+    """Where the edits go, and what is asked for duplicates."""
+    trainer: Trainer
+    """Makes the adapters, and the views of the prompts in passing."""
+    calibration: Calibration
+    """Turns views into keys."""
+    calibration_id: int
+    """Which calibration of the store that is."""
+    commit: Callable[[Sequence[NewEdit]], Transition]
+    """Writes a group and makes it live."""
+    on_conflict: ConflictPolicy = "supersede"
+    """What becomes of a request whose prompt has a live edit with another target: it takes over (``supersede``), it
+    fails (``reject``), or it is passed over (``keep-first``)."""
+    _pending: dict[int, _Pending] = field(default_factory=dict)
+    _under_way: set[str] = field(default_factory=set)
+    _deferred: list[EditRequest] = field(default_factory=list)
+    _settled: list[Outcome] = field(default_factory=list)
+    _next_token: int = 0
+
+    def run(
+        self, requests: Iterable[EditRequest | BadRecord], on_outcome: Callable[[Outcome], None]
+    ) -> IngestReport:
+        """Work through ``requests``, which may be endless to come; outcomes are reported as they are settled."""
+        began = time.perf_counter()
+        outcomes: list[Outcome] = []
+        for outcome in self._outcomes(requests):
+            outcomes.append(outcome)
+            on_outcome(outcome)
+        return IngestReport(outcomes=tuple(outcomes), seconds=time.perf_counter() - began)
+
+    def _outcomes(self, requests: Iterable[EditRequest | BadRecord]) -> Iterator[Outcome]:
+        """Pass over the requests; those whose prompt was under way already are held back for the next pass."""
+        while True:
+            for group in self._groups(self.trainer.train(self._jobs(requests))):
+                yield from self._settle(group)
+                yield from self._drain()
+            yield from self._drain()
+            if not self._deferred:
+                return
+            requests, self._deferred = self._deferred, []
+
+    @staticmethod
+    def _groups(trained: Iterable[TrainingOutcome]) -> Iterator[list[TrainingOutcome]]:
+        """Gather what is committed together: as many as a transaction takes well, or what came in a short while."""
+        group: list[TrainingOutcome] = []
+        began = time.monotonic()
+        for one in trained:
+            group.append(one)
+            if len(group) >= _GROUP or time.monotonic() - began > _GROUP_SECONDS:
+                yield group
+                group, began = [], time.monotonic()
+        if group:
+            yield group
+
+    def _drain(self) -> Iterator[Outcome]:
+        settled, self._settled = self._settled, []
+        yield from settled
+
+    def _jobs(self, requests: Iterable[EditRequest | BadRecord]) -> Iterator[TrainingJob]:
+        for request in requests:
+            if isinstance(request, BadRecord):
+                self._settled.append(
+                    Outcome(status="failed", prompt=None, reason=request.reason, line=request.line)
+                )
+            elif request.prompt in self._under_way:
+                self._deferred.append(request)
+            else:
+                job = self._admit(request)
+                if job is not None:
+                    yield job
+
+    def _admit(self, request: EditRequest) -> TrainingJob | None:
+        """Compare with the live edit of the same prompt, and settle the request or let it train."""
+        live = self._live_edit(request.prompt)
+        if live is not None and self.store.record(live).target == request.target:
+            self._settle_now(request, "duplicate", "the same edit is live already", edit_id=live)
+            return None
+        if live is not None and self.on_conflict != "supersede":
+            status: Status = "rejected" if self.on_conflict == "keep-first" else "failed"
+            self._settle_now(request, status, f"edit {live} of the same prompt is live with another target")
+            return None
+        token, self._next_token = self._next_token, self._next_token + 1
+        self._pending[token] = _Pending(request, live)
+        self._under_way.add(request.prompt)
+        return TrainingJob(
+            token=token, prompt=request.prompt, target=request.target, paraphrases=request.paraphrases
+        )
+
+    def _live_edit(self, prompt: str) -> int | None:
+        return next(
+            (
+                found
+                for found in self.store.find_prompt(prompt)
+                if self.store.record(found).status is EditStatus.LIVE
+            ),
+            None,
+        )
+
+    def _settle_now(
+        self, request: EditRequest, status: Status, reason: str, *, edit_id: int | None = None
+    ) -> None:
+        self._settled.append(
+            Outcome(
+                status=status,
+                prompt=request.prompt,
+                target=request.target,
+                edit_id=edit_id,
+                reason=reason,
+                line=request.line,
+            )
+        )
+
+    def _settle(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
+        """Commit what trained in one transaction, then report the whole group."""
+        trained = [one for one in group if one.status == "trained"]
+        edits = [self._edit(one) for one in trained]
+        ids = iter(self.commit(edits).edit_ids if edits else ())
+        for one in group:
+            pending = self._pending.pop(one.job.token)
+            self._under_way.discard(pending.request.prompt)
+            written = one.status == "trained"
+            status: Status = (
+                one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
+            )
+            yield Outcome(
+                status=status,
+                prompt=pending.request.prompt,
+                target=pending.request.target,
+                edit_id=next(ids) if written else None,
+                replaced=pending.replaces if written else None,
+                reason=one.reason,
+                line=pending.request.line,
+            )
+
+    def _edit(self, one: TrainingOutcome) -> NewEdit:
+        pending = self._pending[one.job.token]
+        if one.payload is None or one.views_KVD is None:
+            raise RequestError(f"the trainer gave no weights for {pending.request.prompt!r}")
+        keys = self.calibration.keys(one.views_KVD)
+        return NewEdit(
+            prompt=pending.request.prompt,
+            target=pending.request.target,
+            paraphrases=pending.request.paraphrases,
+            tags=pending.request.tags,
+            source=pending.request.source,
+            keys=KeyRows(
+                # Raw keys, as SoLA's own, can lie beyond the range of float16; unit ones lose nothing that matters.
+                retrieval=keys.retrieval_BR.astype(
+                    np.float16 if self.calibration.retrieval.unit else np.float32
+                ),
+                verification=keys.verification_BM,
+            ),
+            weights=one.payload,
+            supersedes=pending.replaces,
+            details=dict(one.figures),
+            calibration=self.calibration_id,
+        )

@@ -1,0 +1,7 @@
+"""Batched training of independent edits."""
+
+from sola_scale.lora.training.config import TrainingConfig
+from sola_scale.lora.training.jobs import TrainingJob, TrainingOutcome
+from sola_scale.lora.training.trainer import Trainer
+
+__all__ = ["Trainer", "TrainingConfig", "TrainingJob", "TrainingOutcome"]

@@ -1,0 +1,68 @@
+"""Whether an edit holds: greedy free generation from the weights as stored says exactly the answer and stops.
+
+A teacher-forced run decides that exactly: if the most probable token is the label at every position, then greedy
+generation, which feeds its own choices back, sees the same inputs and makes the same choices, the end included.
+Shape legend: R rows, S positions, W vocabulary, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sola_scale.backbone.head import Head
+from sola_scale.backbone.suffix import SuffixBatch, SuffixRunner
+from sola_scale.lora.codec import decode
+from sola_scale.lora.training.trainee import Example, Trainee
+
+# A token with more than half of the probability stays first under the last-bit differences of other batch shapes.
+_LEAST = 0.5
+_LOGIT_POSITIONS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a check found."""
+
+    holds: bool
+    """Whether the edit is accepted."""
+    probability: float
+    """Least probability of a label, over the whole vocabulary."""
+    rivals: list[int]
+    """Tokens that won where they should not."""
+
+
+class Acceptance:
+    """Checks payloads on full logits."""
+
+    def __init__(self, runner: SuffixRunner, head: Head) -> None:
+        self._runner, self._head = runner, head
+
+    @torch.no_grad()
+    def check(self, trainees: Sequence[Trainee], payloads: Sequence[bytes]) -> list[Verdict]:
+        """Judge each trainee's payload on its own prompt."""
+        adapters = [decode(payload) for payload in payloads]
+        examples = [trainee.examples[0] for trainee in trainees]
+        batch = SuffixBatch.stack([example.prefix for example in examples])
+        maps = range(len(adapters[0].a_rI))
+        device = batch.hidden_RSD.device
+        wide = torch.promote_types(batch.hidden_RSD.dtype, torch.float32)
+        a = [torch.stack([adapter.a_rI[which] for adapter in adapters]).to(device, wide) for which in maps]
+        b = [torch.stack([adapter.b_rO[which] for adapter in adapters]).to(device, wide) for which in maps]
+        output_RSD = self._runner.run(batch, a, b)
+        return [
+            self._judge(example, output_SD) for example, output_SD in zip(examples, output_RSD, strict=True)
+        ]
+
+    def _judge(self, example: Example, output_SD: Tensor) -> Verdict:
+        labels_S = torch.tensor(example.labels, device=output_SD.device)
+        least, rivals = 1.0, []
+        parts = torch.split(output_SD[: len(labels_S)], _LOGIT_POSITIONS)
+        for part_SD, part_S in zip(parts, torch.split(labels_S, _LOGIT_POSITIONS), strict=True):
+            shares_SW = self._head.full(part_SD).softmax(dim=-1)
+            said_S = shares_SW.gather(1, part_S.unsqueeze(1)).squeeze(1)
+            least = min(least, float(said_S.nan_to_num(0.0).min()))
+            best_S = shares_SW.argmax(dim=-1)
+            rivals += best_S[best_S != part_S].tolist()
+        return Verdict(holds=not rivals and least > _LEAST, probability=least, rivals=rivals)

@@ -1,0 +1,68 @@
+"""Everything about training that can be chosen."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sola_scale.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How edits are trained. The defaults are the measured recipe (``docs/design/training.md``)."""
+
+    batch_size: int = 64
+    """Edits in flight at once."""
+    batch_positions: int = 2048
+    """Most token positions in one training step, padding included; long edits fly in smaller batches."""
+    capture_tokens: int = 2048
+    """Most tokens, padding included, in one forward pass of the frozen prefix."""
+    lookahead: int = 512
+    """Jobs read ahead and sorted by length, so that batches hold little padding."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """``adam`` in scale-free units, or plain ``sgd`` with cosine decay over ``max_steps``."""
+    learning_rate: float = 0.05
+    """Step size: for ``adam`` as a share of the size of the inputs and states at hand, for ``sgd`` absolute."""
+    max_steps: int = 60
+    """Steps after which an edit that does not hold is given up."""
+    probability: float | None = 0.999
+    """An edit may leave once every token of its answer has this probability; None: it stays for ``max_steps``."""
+    clip: float = 1.0
+    """Largest gradient norm of one edit; each is clipped by its own."""
+    mean_input_start: bool = True
+    """Start the first row of ``A`` at the mean input of the edit's own positions, else all of it at random."""
+    candidates: int = 64
+    """Strongest rivals per position that the loss is computed against."""
+    paraphrases: int = 2
+    """Most given paraphrases that are trained on; the views of all are taken."""
+    patience: int = 2
+    """Times an edit that fails in 4 bits trains on before it is stored wider."""
+    long_target: int = 12
+    """Targets of more tokens than this use the largest layout from the start."""
+    seed: int = 0
+    """Of the random start, together with the job's token: an edit's start depends on nothing else."""
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible budget.
+
+        Raises:
+            TrainingError: a number is out of range.
+        """
+        counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.max_steps)
+        if min(*counts, self.candidates) < 1:
+            raise TrainingError("batch sizes, look-ahead, steps and candidates must be at least 1")
+        if self.learning_rate <= 0 or self.clip <= 0:
+            raise TrainingError("learning rate and gradient clip must be positive")
+        if self.probability is not None and not 0 < self.probability < 1:
+            raise TrainingError(f"a probability to reach lies between 0 and 1, not at {self.probability}")
+
+    @classmethod
+    def sola_paper(cls) -> "TrainingConfig":
+        """Return SoLA's recipe (arXiv 2603.11239): SGD, cosine decay from 0.05, 40 epochs, a random start."""
+        return cls(
+            optimizer="sgd",
+            learning_rate=0.05,
+            max_steps=40,
+            probability=None,
+            mean_input_start=False,
+            clip=1e9,
+        )

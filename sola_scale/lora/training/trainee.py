@@ -1,0 +1,46 @@
+"""An edit on its way: its job, its frozen prefixes, the tokens it competes with, and how far it has come."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sola_scale.backbone.prefix import Prefix
+from sola_scale.lora.training.jobs import TrainingJob
+
+
+@dataclass(slots=True, kw_only=True)
+class Example:
+    """One context in which the answer is to be said."""
+
+    prefix: Prefix
+    """The context and the answer, run through the frozen layers."""
+    labels: tuple[int, ...]
+    """What is to be said at each position."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Trainee:
+    """One edit being trained."""
+
+    job: TrainingJob
+    """The caller's request."""
+    examples: list[Example]
+    """The prompt's own context first, then those of its paraphrases."""
+    shortlist: list[int]
+    """Token ids that the loss is computed over: labels first, then rivals."""
+    views_KVD: Tensor
+    """Views of the prompt and of each paraphrase."""
+    steps: int = 0
+    """Optimizer steps so far."""
+    attempts: int = 0
+    """Times that its weights, as stored, did not hold."""
+
+    @property
+    def positions(self) -> int:
+        """Positions of its longest example."""
+        return max(len(example.labels) for example in self.examples)
+
+    def widen(self, rivals: list[int]) -> None:
+        """Add tokens to the shortlist that were seen to win where they should not."""
+        known = set(self.shortlist)
+        self.shortlist += [rival for rival in dict.fromkeys(rivals) if rival not in known]

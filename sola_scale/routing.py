@@ -1,0 +1,125 @@
+"""Routing: from the views of a prompt to an edit, or none.
+
+Shape legend: B prompts, V views, D residual width, K candidates, M numbers in a verification vector.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sola_index import NearestKeyIndex
+from sola_scale.errors import CorruptRecordError
+from sola_scale.keys import Calibration
+from sola_scale.store import Store
+
+Floats = npt.NDArray[np.float32]
+KeyIds = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An edit that was considered for a prompt, by its best key."""
+
+    edit_id: int
+    """The edit."""
+    key_id: int
+    """Which of its keys came nearest."""
+    distance: float
+    """Euclidean distance of the retrieval vectors."""
+    probability: float
+    """Calibrated probability that the prompt asks what the edit answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The decision for one prompt."""
+
+    edit_id: int | None
+    """The edit that fires, or None for the base model."""
+    probability: float
+    """Probability of the best candidate; 0 if there is none."""
+    threshold: float
+    """What the probability must reach to fire."""
+    margin: float
+    """Probability of the best candidate minus that of the next edit's; 0 if there is no candidate."""
+    candidates: tuple[Candidate, ...]
+    """The edits considered, the most probable first."""
+
+
+class Router:
+    """Retrieve the nearest keys, verify them against one another, fire the best one if it is probable enough."""
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        index: Callable[[], NearestKeyIndex],
+        store: Store,
+        *,
+        on_damage: Callable[[set[int]], None],
+        candidates: int = 8,
+    ) -> None:
+        """Route by the keys of ``index()``, the index of the moment, of which ``candidates`` are verified."""
+        self.calibration = calibration
+        self._index = index
+        self._store = store
+        self._candidates = candidates
+        self._on_damage = on_damage
+
+    def route(self, views_BVD: Floats) -> list[Route]:
+        """Decide for a batch of prompts, given their views float32 ``[B, V, D]``."""
+        keys = self.calibration.keys(views_BVD)
+        index = self._index()
+        if not len(index):
+            return [self._decide([]) for _ in range(len(views_BVD))]
+        found = index.search(keys.retrieval_BR, self._candidates)
+        verification_NM, owners_N = self._verification(found.ids.reshape(-1))
+        owners_BK = owners_N.reshape(found.ids.shape)
+        probability_BK = self.calibration.score_batch(
+            keys.verification_BM,
+            verification_NM.reshape(*found.ids.shape, -1),
+            found.distances,
+            owners_BK != 0,
+            owners_BK.astype(np.int64),
+        )
+        columns = (owners_BK, found.ids, found.distances, probability_BK)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [self._decide(list(zip(*row, strict=True))) for row in rows]
+
+    def _verification(self, key_ids_N: KeyIds) -> tuple[npt.NDArray[np.float16], KeyIds]:
+        """Verification vectors and owners of keys; a damaged edit is reported and has owner 0, as if it were gone."""
+        try:
+            return self._store.verification(key_ids_N)
+        except CorruptRecordError:
+            each = [self._verification_of(key_ids_N[place : place + 1]) for place in range(len(key_ids_N))]
+        rows, owners = zip(*each, strict=True)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def _verification_of(self, key_ids_1: KeyIds) -> tuple[npt.NDArray[np.float16], KeyIds]:
+        try:
+            return self._store.verification(key_ids_1)
+        except CorruptRecordError as error:
+            if error.edit_id is not None:
+                self._on_damage({error.edit_id})
+            return np.zeros((1, self.calibration.verification_dim), np.float16), np.zeros(1, np.uint64)
+
+    def _decide(self, keys: list[tuple[int, int, float, float]]) -> Route:
+        """Reduce ``(edit id, key id, distance, probability)`` of the candidate keys to the best of each edit."""
+        best: dict[int, Candidate] = {}
+        for edit_id, key_id, distance, probability in keys:
+            known = best.get(edit_id)
+            if edit_id and (known is None or probability > known.probability):
+                best[edit_id] = Candidate(
+                    edit_id=edit_id, key_id=key_id, distance=distance, probability=probability
+                )
+        ranked = sorted(best.values(), key=lambda one: (-one.probability, one.edit_id))
+        top = ranked[0].probability if ranked else 0.0
+        fires = bool(ranked) and top >= self.calibration.threshold
+        return Route(
+            edit_id=ranked[0].edit_id if fires else None,
+            probability=top,
+            threshold=self.calibration.threshold,
+            margin=top - (ranked[1].probability if len(ranked) > 1 else 0.0),
+            candidates=tuple(ranked),
+        )

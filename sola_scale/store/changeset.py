@@ -1,0 +1,149 @@
+"""One transaction in the making: the states it changes, the keys it gives and takes, the log entry it leaves."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from sola_scale.errors import CorruptRecordError
+from sola_scale.store.bookkeeping import (
+    State,
+    pack_owner,
+    pack_state,
+    read_counters,
+    read_state,
+    write_counters,
+)
+from sola_scale.store.changes import KeySpan, LogEntry
+from sola_scale.store.records import EditStatus, Event, Operation
+from sola_scale.store.stored import check_intact, write_event
+from sola_scale.store.tables import Table
+from sola_scale.store.transaction import WriteTransaction, ids_below
+from sola_scale.store.values import pack_id
+
+
+class Changeset:
+    """Gathers what one verb does; `finish` writes states, counters and the log entry."""
+
+    def __init__(self, txn: WriteTransaction, operation: Operation, at: int) -> None:
+        self.txn = txn
+        self.operation = operation
+        self.at = at
+        self.counters = read_counters(txn)
+        self._append_key = txn.appender(Table.KEYS)
+        self.seq = self.counters.last_seq + 1
+        self.edit_ids: dict[int, None] = {}
+        self._alone: set[int] = set()
+        self._first_new = self.counters.next_edit
+        self._states: dict[int, State] = {}
+        self._deactivated: list[KeySpan] = []
+        self._activated: list[KeySpan] = []
+
+    def state(self, edit_id: int) -> State:
+        """The state of an edit as it stands in this transaction; raises UnknownEditError."""
+        return self._states.get(edit_id) or read_state(self.txn, edit_id)
+
+    def add(self, rows: int, chain: int | None) -> int:
+        """Register a new edit in a chain or on its own, not yet live; returns its id."""
+        edit_id = self.counters.next_edit
+        self.counters.next_edit += 1
+        self.edit_ids[edit_id] = None
+        self._states[edit_id] = State(EditStatus.SUPERSEDED, rows, 0, chain or edit_id)
+        if chain is None:
+            self._alone.add(edit_id)
+        else:
+            self._join(chain, edit_id)
+        return edit_id
+
+    def mark(self, edit_id: int, status: EditStatus, note: str = "") -> None:
+        """Give an edit another status on request, dropping its keys; settle its chain afterwards."""
+        self.edit_ids[edit_id] = None
+        self._deactivate(edit_id)
+        self._states[edit_id] = self.state(edit_id)._replace(status=status)
+        self.note(edit_id, self.operation, note)
+
+    def settle(self, chains: Iterable[int]) -> None:
+        """Let the newest eligible edit of each chain be live and its other eligible ones superseded."""
+        for chain in dict.fromkeys(chains):
+            if chain in self._alone:
+                self._activate(chain)
+                continue
+            eligible = [edit_id for edit_id in self._members(chain) if self.state(edit_id).status.eligible]
+            while eligible and not self._fit(eligible[-1]):
+                self._quarantine(eligible.pop())
+            for edit_id in eligible[:-1]:
+                self._supersede(edit_id, eligible[-1])
+            if eligible:
+                self._resume(eligible[-1])
+
+    def note(self, edit_id: int, operation: Operation, note: str = "") -> None:
+        """Add to an edit's history."""
+        write_event(self.txn, edit_id, Event(self.seq, self.at, operation, note))
+
+    def finish(self) -> LogEntry | None:
+        """Write all that was gathered; None when nothing changed."""
+        if not self.edit_ids:
+            return None
+        append = self.txn.appender(Table.STATES)
+        for edit_id in sorted(self._states):
+            if edit_id >= self._first_new:
+                append(pack_id(edit_id), pack_state(self._states[edit_id]))
+            else:
+                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
+        self.counters.last_seq = self.seq
+        write_counters(self.txn, self.counters)
+        lists = tuple(self.edit_ids), tuple(self._deactivated), tuple(self._activated)
+        entry = LogEntry(self.seq, self.at, self.operation, *lists)
+        self.txn.append(Table.LOG, pack_id(self.seq), msgspec.msgpack.encode(entry))
+        return entry
+
+    def _members(self, chain: int) -> list[int]:
+        return ids_below(self.txn, Table.CHAINS, pack_id(chain)) or [chain]
+
+    def _join(self, chain: int, edit_id: int) -> None:
+        self._alone.discard(chain)
+        for member in (chain, edit_id):
+            self.txn.put(Table.CHAINS, pack_id(chain) + pack_id(member), b"")
+
+    def _fit(self, edit_id: int) -> bool:
+        """Whether an edit may go live: a damaged predecessor must not."""
+        if edit_id >= self._first_new or self.state(edit_id).first_key:
+            return True
+        try:
+            check_intact(self.txn, edit_id, self.counters.generation)
+        except CorruptRecordError:
+            return False
+        return True
+
+    def _quarantine(self, edit_id: int) -> None:
+        self._states[edit_id] = self.state(edit_id)._replace(status=EditStatus.QUARANTINED)
+        self.note(edit_id, Operation.QUARANTINE, "damaged on disk")
+
+    def _supersede(self, edit_id: int, by: int) -> None:
+        if self.state(edit_id).first_key:
+            self.note(edit_id, Operation.SUPERSEDE, str(by))
+            self._deactivate(edit_id)
+            self._states[edit_id] = self.state(edit_id)._replace(status=EditStatus.SUPERSEDED)
+
+    def _resume(self, edit_id: int) -> None:
+        if not self.state(edit_id).first_key:
+            if edit_id not in self.edit_ids:
+                self.note(edit_id, Operation.RESUME)
+            self._activate(edit_id)
+
+    def _activate(self, edit_id: int) -> None:
+        state = self.state(edit_id)
+        first = self.counters.next_key
+        self.counters.next_key += state.rows
+        for row in range(state.rows):
+            self._append_key(pack_id(first + row), pack_owner(edit_id, row))
+        self._states[edit_id] = state._replace(status=EditStatus.LIVE, first_key=first)
+        self._activated.append(KeySpan(edit_id, first, state.rows))
+
+    def _deactivate(self, edit_id: int) -> None:
+        state = self.state(edit_id)
+        if not state.first_key:
+            return
+        for row in range(state.rows):
+            self.txn.delete(Table.KEYS, pack_id(state.first_key + row))
+        self._states[edit_id] = state._replace(first_key=0)
+        self._deactivated.append(KeySpan(edit_id, state.first_key, state.rows))

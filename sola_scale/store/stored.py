@@ -1,0 +1,194 @@
+"""The immutable part of an edit's record as it lies on disk, and the record assembled from its parts."""
+
+from typing import Any
+
+import msgspec
+
+from sola_scale.errors import CorruptRecordError, RequestError
+from sola_scale.store.bookkeeping import State, decoded, read_layout, read_state
+from sola_scale.store.limits import MAX_RECORD
+from sola_scale.store.records import Detail, EditRecord, EditStatus, Event, NewEdit, Operation
+from sola_scale.store.tables import Table, retrieval, verification
+from sola_scale.store.transaction import ReadTransaction, WriteTransaction, ids_below
+from sola_scale.store.values import Buffer, pack_id, unpack_id
+
+
+class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What is written once and, but for a purge, never again."""
+
+    created_at: int
+    """Nanoseconds since the epoch."""
+    seq: int
+    """Transaction that wrote it."""
+    supersedes: int
+    """Edit it took over from, 0 for none."""
+    prompt: str = ""
+    """The edited prompt."""
+    target: str = ""
+    """The new answer."""
+    paraphrases: tuple[str, ...] = ()
+    """Given rewordings."""
+    tags: tuple[str, ...] = ()
+    """Labels."""
+    source: str | None = None
+    """Origin."""
+    details: dict[str, Detail] = {}
+    """Training figures."""
+
+    def erased(self) -> "StoredRecord":
+        """The record without anything that a person wrote."""
+        return StoredRecord(self.created_at, self.seq, self.supersedes)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(StoredRecord)
+
+
+def encode(edit: NewEdit, created_at: int, seq: int) -> bytes:
+    """The stored form of a new edit's record; raises RequestError where it is too large or holds odd things."""
+    stored = StoredRecord(
+        created_at=created_at,
+        seq=seq,
+        supersedes=edit.supersedes or 0,
+        prompt=edit.prompt,
+        target=edit.target,
+        paraphrases=tuple(edit.paraphrases),
+        tags=tuple(edit.tags),
+        source=edit.source,
+        details=dict(edit.details or {}),
+    )
+    try:
+        payload = _encoder.encode(stored)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestError(f"the record cannot be encoded: {error}") from error
+    if len(payload) > MAX_RECORD:
+        raise RequestError(f"the record takes {len(payload):,} bytes; the limit is {MAX_RECORD:,}")
+    return payload
+
+
+def decode(payload: Buffer, edit_id: int) -> StoredRecord:
+    """A stored record; raises CorruptRecordError."""
+    try:
+        return _decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise CorruptRecordError(f"the record of edit {edit_id} is malformed: {error}", edit_id) from error
+
+
+def read_stored(txn: ReadTransaction, edit_id: int) -> StoredRecord:
+    """The stored record of an edit that has a state."""
+    payload = txn.get(Table.RECORDS, pack_id(edit_id), edit_id)
+    if payload is None:
+        raise CorruptRecordError(f"edit {edit_id} is missing from table 'records'", edit_id)
+    return decode(payload, edit_id)
+
+
+def check_intact(txn: ReadTransaction, edit_id: int, generation: int) -> None:
+    """Raise CorruptRecordError where an edit's text, weights or keys are damaged: then it must not fire."""
+    read_stored(txn, edit_id)
+    for table in (Table.WEIGHTS, retrieval(generation), verification(generation)):
+        txn.segment_reader(table)(edit_id)
+
+
+def erase_text(txn: WriteTransaction, edit_id: int) -> None:
+    """Overwrite a record by its bare frame; a damaged one loses its dates, too."""
+    try:
+        frame = read_stored(txn, edit_id).erased()
+    except CorruptRecordError:
+        frame = StoredRecord(0, 0, 0)
+    txn.put(Table.RECORDS, pack_id(edit_id), _encoder.encode(frame))
+
+
+def history_key(edit_id: int, seq: int) -> bytes:
+    """Where an event of an edit lies."""
+    return pack_id(edit_id) + pack_id(seq)
+
+
+def write_event(txn: WriteTransaction, edit_id: int, event: Event) -> None:
+    """Add an event to an edit's history; a second one of the same transaction goes beside the first."""
+    key = history_key(edit_id, event.seq)
+    earlier = txn.get(Table.HISTORY, key, edit_id)
+    events = decoded(list[Event], earlier, "history", edit_id) if earlier is not None else []
+    txn.put(Table.HISTORY, key, _encoder.encode([*events, event]))
+
+
+def read_events(txn: ReadTransaction, edit_id: int) -> list[Event]:
+    """What happened to an edit after it was written, oldest first."""
+    found: list[Event] = []
+    for key, _ in txn.scan(Table.HISTORY, pack_id(edit_id)):
+        if unpack_id(key) != edit_id:
+            break
+        found += decoded(list[Event], txn.get(Table.HISTORY, key, edit_id) or b"\x90", "history", edit_id)
+    return found
+
+
+def erase_notes(txn: WriteTransaction, edit_id: int) -> None:
+    """Keep what happened to an edit and when, without the words."""
+    for seq in ids_below(txn, Table.HISTORY, pack_id(edit_id)):
+        key = history_key(edit_id, seq)
+        events = decoded(list[Event], txn.get(Table.HISTORY, key, edit_id) or b"\x90", "history", edit_id)
+        bare = [Event(event.seq, event.at, event.operation) for event in events]
+        txn.put(Table.HISTORY, key, _encoder.encode(bare))
+
+
+def read_record(txn: ReadTransaction, edit_id: int) -> EditRecord:
+    """One edit's record; raises UnknownEditError or CorruptRecordError."""
+    return assemble(txn, edit_id, read_state(txn, edit_id))
+
+
+def assemble(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
+    """The public record of an edit from its parts."""
+    stored = read_stored(txn, edit_id)
+    layout = read_layout(txn)
+    first = Event(stored.seq, stored.created_at, Operation.WRITE)
+    fields: dict[str, Any] = {name: getattr(stored, name) for name in _COPIED}
+    return EditRecord(
+        id=edit_id,
+        status=state.status,
+        supersedes=stored.supersedes or None,
+        chain=state.chain,
+        calibration=layout.calibration if layout else 0,
+        key_ids=tuple(range(state.first_key, state.first_key + state.rows)) if state.first_key else (),
+        history=(first, *read_events(txn, edit_id)),
+        **fields,
+    )
+
+
+_COPIED = ("prompt", "target", "paraphrases", "tags", "source", "created_at", "details")
+
+
+def listed(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
+    """The public record of an edit; one that cannot be read shows as quarantined, so that the list goes on."""
+    try:
+        return assemble(txn, edit_id, state)
+    except CorruptRecordError as error:
+        event = Event(0, 0, Operation.QUARANTINE, str(error))
+        return EditRecord(
+            id=edit_id,
+            prompt="",
+            target="",
+            paraphrases=(),
+            tags=(),
+            source=None,
+            created_at=0,
+            status=EditStatus.QUARANTINED,
+            supersedes=None,
+            chain=state.chain,
+            calibration=0,
+            details={},
+            key_ids=(),
+            history=(event,),
+        )
+
+
+def scan_states(txn: ReadTransaction, after: int, limit: int) -> list[tuple[int, State]]:
+    """Ids and states of up to `limit` edits beyond `after`; one that cannot be read counts as quarantined."""
+    found: list[tuple[int, State]] = []
+    for key, _ in txn.scan(Table.STATES, pack_id(after + 1)):
+        edit_id = unpack_id(key)
+        try:
+            found.append((edit_id, read_state(txn, edit_id)))
+        except CorruptRecordError:
+            found.append((edit_id, State(EditStatus.QUARANTINED, 0, 0, edit_id)))
+        if len(found) == limit:
+            break
+    return found

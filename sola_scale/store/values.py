@@ -1,0 +1,54 @@
+"""Sealed values: a format byte, the payload, and a checksum that also binds the value to its key."""
+
+import struct
+from typing import TypeAlias
+
+from xxhash import xxh3_64_intdigest
+
+from sola_scale.errors import CorruptRecordError
+
+Buffer: TypeAlias = bytes | memoryview
+
+VALUE_FORMAT = 1
+"""First byte of every value."""
+
+_DIGEST = struct.Struct("<Q")
+_ID = struct.Struct(">Q")
+_HEAD = bytes([VALUE_FORMAT])
+OVERHEAD = len(_HEAD) + _DIGEST.size
+"""Bytes a seal adds."""
+
+
+def pack_id(number: int) -> bytes:
+    """An id as a key; big-endian, so that keys sort as numbers do."""
+    return _ID.pack(number)
+
+
+def unpack_id(key: Buffer, at: int = 0) -> int:
+    """The id in a key, from byte `at`."""
+    return int(_ID.unpack_from(key, at)[0])
+
+
+def seal(key: bytes, payload: Buffer) -> bytes:
+    """The value to store under `key`."""
+    return b"".join((_HEAD, payload, _DIGEST.pack(digest(key, payload))))
+
+
+def unseal(table: str, key: bytes, value: Buffer, edit_id: int | None = None) -> Buffer:
+    """The payload of a stored value, a slice of it.
+
+    Raises:
+        CorruptRecordError: The checksum does not fit, or the value belongs to another key.
+    """
+    end = len(value) - _DIGEST.size
+    if end < 1 or value[0] != VALUE_FORMAT or _DIGEST.unpack_from(value, end)[0] != digest(key, value[1:end]):
+        owner = "" if edit_id is None else f" of edit {edit_id}"
+        raise CorruptRecordError(
+            f"a value{owner} in table '{table}' is damaged (key {bytes(key).hex()})", edit_id
+        )
+    return value[1:end]
+
+
+def digest(key: bytes, payload: Buffer) -> int:
+    """Checksum of a payload under its key: xxh3, seeded so that a value found under another key is refused."""
+    return xxh3_64_intdigest(payload, seed=xxh3_64_intdigest(key))

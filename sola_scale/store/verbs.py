@@ -1,0 +1,130 @@
+"""The verbs that change edits, each inside a write transaction of its caller."""
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+
+from xxhash import xxh3_64_intdigest
+
+from sola_scale.errors import CorruptRecordError, EditStateError, RequestError
+from sola_scale.store.bookkeeping import KeyLayout, read_counters, read_layout, read_state, write_layout
+from sola_scale.store.changes import LogEntry
+from sola_scale.store.changeset import Changeset
+from sola_scale.store.keyrows import check_layout, layout_of
+from sola_scale.store.limits import check_edit, check_finite
+from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
+from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text, read_stored
+from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
+from sola_scale.store.transaction import WriteTransaction
+from sola_scale.store.values import pack_id
+
+_STATUS = {
+    Operation.REVOKE: EditStatus.REVOKED,
+    Operation.RESTORE: EditStatus.SUPERSEDED,
+    Operation.PURGE: EditStatus.PURGED,
+    Operation.QUARANTINE: EditStatus.QUARANTINED,
+}
+
+
+def prompt_key(prompt: str) -> bytes:
+    """The first half of a prompt's key in the table of prompts."""
+    return pack_id(xxh3_64_intdigest(prompt.encode()))
+
+
+def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
+    """Refuse a batch with a malformed edit or keys of several layouts; returns their layout."""
+    layouts = []
+    for number, edit in enumerate(edits):
+        try:
+            check_edit(edit)
+            layouts.append(layout_of(edit.keys, edit.calibration))
+            check_layout(layouts[-1], layouts[0])
+        except RequestError as error:
+            raise RequestError(f"edit {number} of the batch: {error}") from error
+    check_finite([edit.keys for edit in edits])
+    return layouts[0]
+
+
+def write_edits(
+    txn: WriteTransaction, edits: Sequence[NewEdit], layout: KeyLayout, at: int
+) -> LogEntry | None:
+    """Store checked edits: states and chains first, then what they consist of."""
+    stored = read_layout(txn)
+    if stored is None:
+        write_layout(txn, layout)
+    else:
+        check_layout(layout, stored)
+    change = Changeset(txn, Operation.WRITE, at)
+    chains = []
+    for edit in edits:
+        chain = None if edit.supersedes is None else change.state(edit.supersedes).chain
+        chains.append(chain or change.counters.next_edit)
+        change.add(len(edit.keys), chain)
+    change.settle(chains)
+    _put_contents(txn, dict(zip(change.edit_ids, edits, strict=True)), change)
+    return change.finish()
+
+
+def _put_contents(txn: WriteTransaction, edits: dict[int, NewEdit], change: Changeset) -> None:
+    """Records, prompts, weights and key rows of new edits."""
+    append = txn.appender(Table.RECORDS)
+    for edit_id, edit in edits.items():
+        append(pack_id(edit_id), encode(edit, change.at, change.seq))
+    # In key order neighbours share a page while it is at hand.
+    for key in sorted(prompt_key(edit.prompt) + pack_id(edit_id) for edit_id, edit in edits.items()):
+        txn.put(Table.PROMPTS, key, b"")
+    generation = change.counters.generation
+    rows = {edit_id: edit.keys for edit_id, edit in edits.items()}
+    txn.put_segments(Table.WEIGHTS, {edit_id: edit.weights for edit_id, edit in edits.items()})
+    txn.put_segments(retrieval(generation), {e: keys.retrieval.tobytes() for e, keys in rows.items()})
+    txn.put_segments(verification(generation), {e: keys.verification.tobytes() for e, keys in rows.items()})
+
+
+def change_status(
+    txn: WriteTransaction, operation: Operation, ids: Iterable[int], at: int, note: str = ""
+) -> LogEntry | None:
+    """Revoke, restore, purge or quarantine edits; raises before anything changes."""
+    states = {edit_id: read_state(txn, edit_id) for edit_id in unique(ids)}
+    asked = {e: state for e, state in states.items() if _changes(txn, operation, e, state.status)}
+    change = Changeset(txn, operation, at)
+    if operation is Operation.PURGE:
+        _erase(txn, asked)
+    for edit_id in asked:
+        change.mark(edit_id, _STATUS[operation], note)
+    change.settle(state.chain for state in asked.values())
+    return change.finish()
+
+
+def _changes(txn: WriteTransaction, operation: Operation, edit_id: int, status: EditStatus) -> bool:
+    """Whether the operation changes an edit of this status; raises EditStateError where it must not."""
+    if operation is Operation.RESTORE:
+        _refuse_purged(edit_id, status, "restored")
+        if not status.eligible:
+            _refuse_damaged(txn, edit_id)
+        return not status.eligible
+    if operation is Operation.QUARANTINE:
+        _refuse_purged(edit_id, status, "quarantined")
+    return status not in (_STATUS[operation], EditStatus.PURGED)
+
+
+def _refuse_purged(edit_id: int, status: EditStatus, verb: str) -> None:
+    if status is EditStatus.PURGED:
+        raise EditStateError(f"edit {edit_id} is purged: it cannot be {verb}")
+
+
+def _refuse_damaged(txn: WriteTransaction, edit_id: int) -> None:
+    try:
+        check_intact(txn, edit_id, read_counters(txn).generation)
+    except CorruptRecordError as error:
+        raise EditStateError(f"edit {edit_id} cannot be restored: {error}") from error
+
+
+def _erase(txn: WriteTransaction, ids: Collection[int]) -> None:
+    """Take text, weights and keys of edits out of every table, both key generations included."""
+    for edit_id in ids:
+        # Where its text cannot be read its entry among the prompts cannot be named; `verify` drops it.
+        with suppress(CorruptRecordError):
+            txn.delete(Table.PROMPTS, prompt_key(read_stored(txn, edit_id).prompt) + pack_id(edit_id))
+        erase_text(txn, edit_id)
+        erase_notes(txn, edit_id)
+    for table in SEGMENTED:
+        txn.put_segments(table, dict.fromkeys(ids))
