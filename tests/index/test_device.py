@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests.index.helpers import DIM, SMALL, clustered_keys
 
 from sola_index import DeviceError, KeyIndex
 from sola_index.backend import faiss
@@ -12,6 +11,7 @@ from sola_index.gpu import cuda_device
 from sola_index.gpu.slots import Move, SlotMap
 from sola_index.testing import NumpyDevice
 from sola_index.testing.conformance import consecutive
+from tests.index.helpers import DIM, SMALL, clustered_keys
 
 
 def index_on(device, **changes):
@@ -23,7 +23,7 @@ def index_on(device, **changes):
 
 
 def test_without_a_gpu_the_device_is_refused_not_tried():
-    """faiss's GPU half ends the process without a device, so its absence is noticed first."""
+    """The GPU half of faiss ends the process without a device, so its absence is noticed first."""
     if faiss.get_num_gpus():
         pytest.skip("there is a GPU here")
     with pytest.raises(DeviceError, match="faiss sees 0 GPUs"):

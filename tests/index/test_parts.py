@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 from sola_index import BackendError, IndexConfig, KeyIndex, KeyIndexError, exact
 from sola_index.backend import check_builds
@@ -13,6 +12,7 @@ from sola_index.lists import imbalance
 from sola_index.table import KeyTable
 from sola_index.testing.conformance import consecutive, hard_keys, unit_keys
 from sola_index.twins import TwinTable
+from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 
 def test_distances_are_those_of_double_precision():

@@ -5,12 +5,12 @@ import threading
 
 import numpy as np
 import pytest
-from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 from sola_index import BruteForceIndex, KeyIndex, background
 from sola_index.maintenance import Rebuild
 from sola_index.scan import ScanTier
 from sola_index.testing.conformance import consecutive, unit_keys
+from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 IN_BACKGROUND = dataclasses.replace(SMALL, background=True)
 

@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 from sola_index import KeyIndex, SnapshotError, SnapshotWarning, files, load_or_rebuild, snapshot
 from sola_index.testing.conformance import consecutive
+from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 
 @pytest.fixture
