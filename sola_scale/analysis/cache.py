@@ -27,7 +27,7 @@ class ViewCache:
     """
 
     def __init__(self, folder: Path, backbone: Backbone, views: Sequence[View], model: str) -> None:
-        name = xxhash.xxh64_hexdigest(repr((model, [(view.layer, view.pooling) for view in views])))
+        name = xxhash.xxh64_hexdigest(repr((model, [(view.layer, view.pooling) for view in views])).encode())
         self.folder = folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.backbone, self.views = backbone, tuple(views)
@@ -81,7 +81,7 @@ class ViewCache:
 
 def hash_of(text: str) -> int:
     """64-bit hash of a text."""
-    return xxhash.xxh64_intdigest(text)
+    return xxhash.xxh64_intdigest(text.encode())
 
 
 def _write(path: Path, array: NDArray[np.generic]) -> None:
