@@ -13,6 +13,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent / "calibration"
@@ -193,41 +194,90 @@ def with_aside(text: str, asides: list[str], rng: random.Random) -> str:
     return f"{rng.choice(asides)} {text}" if rng.random() < ASIDE_SHARE else text
 
 
-def make_pairs(count: int, seed: int) -> Iterator[dict[str, object]]:
-    """Generate ``count`` questions with two paraphrases and three negatives each."""
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One generated question, before near misses that are questions themselves are given their prompts."""
+
+    key: tuple[str, str, str]
+    """Kind, relation, subject: what it asks."""
+    texts: list[str]
+    """The prompt, then its paraphrases."""
+    misses: list[tuple[str, str, tuple[str, str, str]]]
+    """Near misses: kind of miss, text, and what that text asks."""
+    aside: str
+    """A sentence that asks nothing of the sort."""
+
+
+def make_questions(count: int, seed: int) -> Iterator[Question]:
+    """Generate questions, a crowd of subjects at a time, relation after relation."""
     rng = random.Random(seed)
     subjects, relations = Subjects(rng), read_relations()
-    asides = (HERE / "asides.txt").read_text(encoding="utf-8").split("\n")
-    asides = [aside for aside in asides if aside]
+    asides = [line for line in (HERE / "asides.txt").read_text(encoding="utf-8").splitlines() if line]
     places = [(kind, relation) for kind, group in relations.items() for relation in group]
     made = 0
     seen: set[str] = set()
     while made < count:
         kind, relation = places[made // CROWD % len(places)]
         crowd = subjects.crowd(kind, CROWD)
-        phrasings = relations[kind][relation]
-        others = [name for name in relations[kind] if name != relation]
         for subject in crowd:
-            prompt, *rest = rng.sample(phrasings, 3)
-            if prompt.replace("[X]", subject) in seen:
-                continue
-            seen.add(prompt.replace("[X]", subject))
-            other_subject = rng.choice(
-                [name for name in crowd if name != subject] or [subjects.crowd(kind, 1)[0]]
+            question = _question(
+                rng,
+                subjects,
+                group=relations[kind],
+                key=(kind, relation, subject),
+                crowd=crowd,
+                asides=asides,
+                seen=seen,
             )
-            wrong = rng.choice(relations[kind][rng.choice(others)]) if others else None
-            negatives = [
-                {"prompt": rng.choice(phrasings).replace("[X]", other_subject), "kind": "same-relation"}
-            ]
-            if wrong:
-                negatives.append({"prompt": wrong.replace("[X]", subject), "kind": "same-subject"})
-            negatives.append({"prompt": rng.choice(asides), "kind": "unrelated"})
-            yield {
-                "prompt": prompt.replace("[X]", subject),
-                "paraphrases": [with_aside(text.replace("[X]", subject), asides, rng) for text in rest],
-                "negatives": negatives,
-            }
-            made += 1
+            if question is not None:
+                yield question
+                made += 1
+
+
+def _question(
+    rng: random.Random,
+    subjects: Subjects,
+    *,
+    group: dict[str, list[str]],
+    key: tuple[str, str, str],
+    crowd: list[str],
+    asides: list[str],
+    seen: set[str],
+) -> Question | None:
+    kind, relation, subject = key
+    prompt, *rest = (text.replace("[X]", subject) for text in rng.sample(group[relation], 3))
+    if prompt in seen:
+        return None
+    seen.add(prompt)
+    other = rng.choice([name for name in crowd if name != subject] or [subjects.crowd(kind, 1)[0]])
+    others = [name for name in group if name != relation]
+    wrong = rng.choice(others) if others else None
+    wrong_text = rng.choice(group[wrong]).replace("[X]", subject) if wrong else ""
+    misses = [("same-relation", rng.choice(group[relation]).replace("[X]", other), (kind, relation, other))]
+    if wrong:
+        misses.append(("same-subject", wrong_text, (kind, wrong, subject)))
+    aside = rng.choice(asides)
+    return Question(
+        key=key, texts=[prompt, *(with_aside(text, asides, rng) for text in rest)], misses=misses, aside=aside
+    )
+
+
+def make_pairs(count: int, seed: int) -> Iterator[dict[str, object]]:
+    """Generate ``count`` questions, fewer by repetitions, with two paraphrases and three negatives each.
+
+    A near miss that is itself one of the questions takes that question's prompt: texts that ask the same are known to.
+    """
+    questions = {question.key: question for question in reversed(list(make_questions(count, seed)))}
+    for question in reversed(questions.values()):
+        misses = [
+            {"prompt": questions[key].texts[0] if key in questions else text, "kind": kind}
+            for kind, text, key in question.misses
+        ]
+        yield {
+            "prompt": question.texts[0],
+            "paraphrases": question.texts[1:],
+            "negatives": [*misses, {"prompt": question.aside, "kind": "unrelated"}],
+        }
 
 
 def main() -> None:

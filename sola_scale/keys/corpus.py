@@ -29,7 +29,7 @@ class Corpus:
     role_N: Ints
     """``ASKED``, or a place in ``KINDS`` for a text known only as a negative."""
     prompt_N: Bools
-    """Whether an edit is made for it: the prompts of the pairs, and the near negatives, which make the crowd."""
+    """Whether an edit is made for it: the prompts of the pairs. Give prompts without paraphrases to make a crowd."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -43,7 +43,7 @@ def corpus_of(pairs: Iterable[Pairs]) -> Corpus:
         for paraphrase in pair.paraphrases:
             builder.merge(question, builder.add(paraphrase, role=ASKED, prompt=False))
         for negative in pair.negatives:
-            builder.add(negative.prompt, role=KINDS.index(negative.kind), prompt=negative.kind != "unrelated")
+            builder.add(negative.prompt, role=KINDS.index(negative.kind), prompt=False)
     return builder.corpus()
 
 

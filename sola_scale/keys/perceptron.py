@@ -9,11 +9,13 @@ from sola_scale.errors import CalibrationError
 from sola_scale.keys.scorer import Floats, Perceptron
 
 HIDDEN = (64, 32)
+_BATCH = 256
+_STEPS = 2500
+"""Optimiser steps at least: few examples are passed over more often."""
+_EPOCHS = (12, 200)
 
 
-def fit_perceptron(
-    features_NF: Floats, labels_N: NDArray[np.bool_], *, seed: int, epochs: int = 20
-) -> Perceptron:
+def fit_perceptron(features_NF: Floats, labels_N: NDArray[np.bool_], *, seed: int) -> Perceptron:
     """Fit P(label | features) by log loss; equal input and seed give equal arrays.
 
     Raises:
@@ -27,10 +29,12 @@ def fit_perceptron(
         )
     mean_F = features_NF.mean(axis=0, dtype=np.float64)
     scale_F = features_NF.std(axis=0, dtype=np.float64) + 1e-6
+    batch = min(_BATCH, len(features_NF))
+    epochs = int(np.clip(-(-_STEPS * batch // len(features_NF)), *_EPOCHS))
     model: Any = MLPClassifier(
         hidden_layer_sizes=HIDDEN,
         alpha=1e-4,
-        batch_size=min(512, len(features_NF)),
+        batch_size=batch,
         max_iter=epochs,
         n_iter_no_change=epochs,
         tol=0.0,

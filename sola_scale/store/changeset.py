@@ -29,6 +29,7 @@ class Changeset:
         self.operation = operation
         self.at = at
         self.counters = read_counters(txn)
+        self._append_key = txn.appender(Table.KEYS)
         self.seq = self.counters.last_seq + 1
         self.edit_ids: dict[int, None] = {}
         self._alone: set[int] = set()
@@ -63,6 +64,9 @@ class Changeset:
     def settle(self, chains: Iterable[int]) -> None:
         """Let the newest eligible edit of each chain be live and its other eligible ones superseded."""
         for chain in dict.fromkeys(chains):
+            if chain in self._alone:
+                self._activate(chain)
+                continue
             eligible = [edit_id for edit_id in self._members(chain) if self.state(edit_id).status.eligible]
             while eligible and not self._fit(eligible[-1]):
                 self._quarantine(eligible.pop())
@@ -79,9 +83,12 @@ class Changeset:
         """Write all that was gathered; None when nothing changed."""
         if not self.edit_ids:
             return None
+        append = self.txn.appender(Table.STATES)
         for edit_id in sorted(self._states):
-            put = self.txn.append if edit_id >= self._first_new else self.txn.put
-            put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
+            if edit_id >= self._first_new:
+                append(pack_id(edit_id), pack_state(self._states[edit_id]))
+            else:
+                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
         self.counters.last_seq = self.seq
         write_counters(self.txn, self.counters)
         lists = tuple(self.edit_ids), tuple(self._deactivated), tuple(self._activated)
@@ -90,9 +97,6 @@ class Changeset:
         return entry
 
     def _members(self, chain: int) -> list[int]:
-        # An edit that this transaction wrote on its own needs no look into the table.
-        if chain in self._alone:
-            return [chain]
         return ids_below(self.txn, Table.CHAINS, pack_id(chain)) or [chain]
 
     def _join(self, chain: int, edit_id: int) -> None:
@@ -131,7 +135,7 @@ class Changeset:
         first = self.counters.next_key
         self.counters.next_key += state.rows
         for row in range(state.rows):
-            self.txn.append(Table.KEYS, pack_id(first + row), pack_owner(edit_id, row))
+            self._append_key(pack_id(first + row), pack_owner(edit_id, row))
         self._states[edit_id] = state._replace(status=EditStatus.LIVE, first_key=first)
         self._activated.append(KeySpan(edit_id, first, state.rows))
 

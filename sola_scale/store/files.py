@@ -12,7 +12,7 @@ from sola_scale.errors import (
     StoreReadOnlyError,
 )
 from sola_scale.store.bookkeeping import FORMAT_VERSION, write_manifest
-from sola_scale.store.environment import Environment, file_key
+from sola_scale.store.environment import Environment, file_key, translated
 from sola_scale.store.header import check_file
 from sola_scale.store.locks import folder_lock
 from sola_scale.store.records import StoreManifest
@@ -90,7 +90,7 @@ def exchange_file(folder: Path) -> None:
     data would hand its transaction numbers to the new. A journal therefore names the new file, and whoever opens
     the folder next finishes what it finds begun.
     """
-    with folder_lock(folder, exclusive=True):
+    with folder_lock(folder, exclusive=True), translated(folder):
         new = folder / NEW_NAME
         write_whole(folder / JOURNAL_NAME, str(file_key(new)[2]).encode())
         new.rename(folder / FILE_NAME)

@@ -1,6 +1,9 @@
 """Limits on what a store takes, so that no damaged or hostile size is believed."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sola_scale.errors import RequestError
 from sola_scale.store.records import KeyRows, NewEdit
@@ -22,10 +25,10 @@ MAX_BLOB = 1 << 31
 
 
 def check_edit(edit: NewEdit) -> None:
-    """Refuse an edit that could not be stored or could never fire.
+    """Refuse an edit that could not be stored; `check_finite` comes on top.
 
     Raises:
-        RequestError: Empty or oversized text, no weights, malformed or non-finite keys.
+        RequestError: Empty or oversized text, no weights, malformed keys.
     """
     if not edit.prompt or not edit.target:
         raise RequestError("an edit needs a prompt and a target, both not empty")
@@ -51,7 +54,7 @@ def check_text(text: str) -> None:
 
 
 def check_keys(keys: KeyRows) -> None:
-    """Refuse key rows of wrong shape or type, or with NaN or infinity in them."""
+    """Refuse key rows of wrong shape or type."""
     retrieval, verification = keys.retrieval, keys.verification
     if retrieval.dtype not in (np.float16, np.float32) or verification.dtype != np.float16:
         raise RequestError(
@@ -63,11 +66,16 @@ def check_keys(keys: KeyRows) -> None:
         raise RequestError(f"an edit has 1 to {MAX_ROWS} keys, not {len(retrieval)}")
     if not 0 < retrieval.shape[1] <= MAX_WIDTH or verification.shape[1] > MAX_WIDTH:
         raise RequestError(f"key widths {retrieval.shape[1]}, {verification.shape[1]} are beyond {MAX_WIDTH}")
-    if not (_finite(retrieval) and _finite(verification)):
-        raise RequestError("keys hold NaN or infinity")
 
 
-def _finite(rows: np.ndarray) -> bool:
+def check_finite(keys: Sequence[KeyRows]) -> None:
+    """Refuse NaN and infinity in keys of one layout, all in one look, as a look at a single row costs as much."""
+    if not all(_finite(np.concatenate(rows)) for rows in zip(*((k.retrieval, k.verification) for k in keys), strict=True)):
+        number = next(n for n, k in enumerate(keys) if not (_finite(k.retrieval) and _finite(k.verification)))
+        raise RequestError(f"the keys of number {number} hold NaN or infinity")
+
+
+def _finite(rows: NDArray[np.floating]) -> bool:
     """Whether every number is finite; read from the exponent bits, as float16 arithmetic is slow on CPUs."""
     if rows.dtype != np.float16:
         return bool(np.isfinite(rows).all())

@@ -17,7 +17,7 @@ from sola_scale.store.audit import Audit, check_structure
 from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest
 from sola_scale.store.changes import KeyBlock, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Store, Visit
-from sola_scale.store.environment import MAP_SIZE, Environment, file_key
+from sola_scale.store.environment import MAP_SIZE, Environment, ReadScope, file_key
 from sola_scale.store.locks import WriterLock
 from sola_scale.store.measurement import measure
 from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
@@ -154,10 +154,8 @@ class LmdbStore(Store):
             raise StoreClosedError(f"the store {self.path} is closed")
         return self._environment
 
-    @contextmanager
-    def _read(self) -> Iterator[ReadTransaction]:
-        with self._open_environment().read() as txn:
-            yield txn
+    def _read(self) -> ReadScope:
+        return self._open_environment().read()
 
     @contextmanager
     def _write(self) -> Iterator[WriteTransaction]:
@@ -269,7 +267,9 @@ class LmdbStore(Store):
     def owners(self, key_ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Whose keys these are."""
         with self._read() as txn:
-            return np.array([edit_id for edit_id, _ in queries.owners_of(txn, key_ids)], dtype=np.uint64)
+            return np.array(
+                [edit_id for edit_id, _ in queries.owners_of(txn, key_ids.tolist())], dtype=np.uint64
+            )
 
     def keys(self, edit_id: int) -> KeyRows:
         """Copies of an edit's key vectors."""
@@ -383,6 +383,12 @@ class LmdbStore(Store):
             with self._writing:
                 self._follow_file()
         return self.last_seq
+
+    def readers(self) -> str:
+        """LMDB's table of read transactions under way, of all processes, for people."""
+        environment = self._open_environment()
+        environment.clear_stale_readers()
+        return environment.readers()
 
     def _follow_file(self) -> None:
         """Use the file that now has the store's name; reads in flight end on the old one."""

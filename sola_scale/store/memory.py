@@ -17,7 +17,7 @@ from sola_scale.store.changes import KeyBlock, LogEntry, Transition
 from sola_scale.store.contract import Store, Visit
 from sola_scale.store.keyrows import check_layout, layout_of
 from sola_scale.store.ledger import Ledger
-from sola_scale.store.limits import check_keys, check_name
+from sola_scale.store.limits import check_finite, check_keys, check_name
 from sola_scale.store.records import (
     EditFilter,
     EditRecord,
@@ -119,6 +119,7 @@ class MemoryStore(Store):
             layout = layout or layout_of(keys, calibration)
             check_layout(layout_of(keys, calibration), layout)
             self._ledger.entry(edit_id)
+            check_finite([keys])
             given[edit_id] = keys
         with self._lock:
             transition = self._ledger.exchange(given, layout, self._clock())

@@ -18,7 +18,7 @@ from sola_scale.store.bookkeeping import (
 )
 from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Visit
-from sola_scale.store.keyrows import read_keys, read_retrieval, to_retrieval, to_verification
+from sola_scale.store.keyrows import read_keys, read_retrieval, row_bytes
 from sola_scale.store.records import EditFilter, EditRecord, EditStatus, KeyRows
 from sola_scale.store.stored import listed, read_stored, scan_states
 from sola_scale.store.tables import Table, retrieval, verification
@@ -63,8 +63,12 @@ def show_weights(txn: ReadTransaction, ids: Iterable[int], visit: Visit) -> None
     """Call `visit` with each edit's checked weights."""
     read = txn.segment_reader(Table.WEIGHTS)
     for edit_id in ids:
-        refuse_purged(txn, edit_id)
-        visit(edit_id, read(edit_id))
+        try:
+            view = read(edit_id)
+        except CorruptRecordError:
+            refuse_purged(txn, edit_id)
+            raise
+        visit(edit_id, view)
 
 
 def refuse_purged(txn: ReadTransaction, edit_id: int) -> None:
@@ -87,32 +91,41 @@ def layout_or_raise(txn: ReadTransaction) -> KeyLayout:
     return layout
 
 
-def owners_of(txn: ReadTransaction, key_ids: NDArray[np.uint64]) -> list[tuple[int, int]]:
+def owners_of(txn: ReadTransaction, key_ids: Iterable[int]) -> list[tuple[int, int]]:
     """Edit and row of each key; (0, 0) for keys that are not active, or whose entry is damaged."""
-    return [_owner(txn, key_id) for key_id in key_ids.tolist()]
-
-
-def _owner(txn: ReadTransaction, key_id: int) -> tuple[int, int]:
-    try:
-        payload = txn.get(Table.KEYS, pack_id(key_id))
-    except CorruptRecordError:
-        return 0, 0
-    return (0, 0) if payload is None else unpack_owner(payload)
+    get = txn.getter(Table.KEYS)
+    found = []
+    for key_id in key_ids:
+        try:
+            payload = get(pack_id(key_id))
+        except CorruptRecordError:
+            payload = None
+        found.append((0, 0) if payload is None else unpack_owner(payload))
+    return found
 
 
 def verification_of(
     txn: ReadTransaction, key_ids: NDArray[np.uint64]
 ) -> tuple[NDArray[np.float16], NDArray[np.uint64]]:
     """Verification rows and owners of keys."""
-    owners = owners_of(txn, key_ids)
+    owners = owners_of(txn, key_ids.tolist())
     layout = read_layout(txn)
-    rows = np.zeros((len(owners), layout.verification_width if layout else 0), dtype=np.float16)
-    if layout is not None and layout.verification_width:
-        read = txn.segment_reader(verification(read_counters(txn).generation))
-        for number, (edit_id, row) in enumerate(owners):
-            if edit_id:
-                rows[number] = to_verification(read(edit_id), layout, edit_id)[row]
-    return rows, np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
+    width = 2 * layout.verification_width if layout else 0
+    # Bytes are gathered, not arrays: on rows this short NumPy's own calls would take most of the time.
+    rows = bytearray(width * len(owners))
+    read = txn.segment_reader(verification(read_counters(txn).generation))
+    for number, (edit_id, row) in enumerate(owners):
+        if edit_id:
+            rows[number * width : (number + 1) * width] = _row(read(edit_id), row, width, edit_id)
+    found = np.frombuffer(rows, dtype=np.float16).reshape(len(owners), width // 2)
+    return found, np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
+
+
+def _row(payload: memoryview, row: int, width: int, edit_id: int) -> memoryview:
+    """One row of an edit's stored keys; raises CorruptRecordError where there are not so many."""
+    if len(payload) < (row + 1) * width:
+        raise CorruptRecordError(f"edit {edit_id} has fewer keys than the index was given", edit_id)
+    return payload[row * width : (row + 1) * width]
 
 
 def key_block(txn: ReadTransaction, start: int, size: int) -> KeyBlock | None:
@@ -120,29 +133,32 @@ def key_block(txn: ReadTransaction, start: int, size: int) -> KeyBlock | None:
     key_ids = [unpack_id(key) for key, _ in islice(txn.scan(Table.KEYS, pack_id(start)), size)]
     if not key_ids:
         return None
-    owners = [_owner(txn, key_id) for key_id in key_ids]
+    owners = owners_of(txn, key_ids)
     layout = layout_or_raise(txn)
-    rows = np.empty((len(key_ids), layout.retrieval_width), dtype=layout.row_type.dtype)
-    intact, damaged = _fill_rows(txn, layout, owners, rows)
+    rows, intact, damaged = _gather(txn, layout, owners)
     edit_ids = np.array([owners[number][0] for number in intact], dtype=np.uint64)
     kept = np.array(key_ids, dtype=np.uint64)[intact]
-    return KeyBlock(key_ids[-1], kept, edit_ids, rows[intact], tuple(sorted(damaged)))
+    return KeyBlock(key_ids[-1], kept, edit_ids, rows, tuple(sorted(damaged)))
 
 
-def _fill_rows(
-    txn: ReadTransaction, layout: KeyLayout, owners: list[tuple[int, int]], rows: NDArray[np.floating]
-) -> tuple[list[int], set[int]]:
-    """Read the retrieval row of each owner; returns the places that could be read, and the damaged edits."""
+def _gather(
+    txn: ReadTransaction, layout: KeyLayout, owners: list[tuple[int, int]]
+) -> tuple[NDArray[np.floating], list[int], set[int]]:
+    """Retrieval rows of owners, the places among them that could be read, and the damaged edits."""
     read = txn.segment_reader(retrieval(read_counters(txn).generation))
-    intact, damaged = [], set()
+    width, _ = row_bytes(layout)
+    rows: list[memoryview] = []
+    intact: list[int] = []
+    damaged: set[int] = set()
     for number, (edit_id, row) in enumerate(owners):
         try:
             if edit_id:
-                rows[number] = to_retrieval(read(edit_id), layout, edit_id)[row]
+                rows.append(_row(read(edit_id), row, width, edit_id))
                 intact.append(number)
         except CorruptRecordError:
             damaged.add(edit_id)
-    return intact, damaged
+    found = np.frombuffer(b"".join(rows), dtype=layout.row_type.dtype)
+    return found.reshape(len(rows), layout.retrieval_width), intact, damaged
 
 
 def log_entries(txn: ReadTransaction, after: int, limit: int) -> list[LogEntry]:

@@ -18,7 +18,7 @@ from sola_scale.store.bookkeeping import (
 )
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.keyrows import check_layout, layout_of
-from sola_scale.store.limits import check_keys
+from sola_scale.store.limits import check_finite, check_keys
 from sola_scale.store.records import EditStatus, KeyRows, Operation
 from sola_scale.store.segments import SPAN, entry
 from sola_scale.store.stored import scan_states
@@ -43,6 +43,7 @@ def stage(writing: Writing, calibration: int, rows: Iterable[tuple[int, KeyRows]
             check_keys(keys)
             layout = layout or layout_of(keys, calibration)
             check_layout(layout_of(keys, calibration), layout)
+        check_finite([keys for _, keys in batch])
         with writing() as txn:
             _stage_batch(txn, dict(batch))
     return layout

@@ -10,7 +10,7 @@ from sola_scale.store.bookkeeping import KeyLayout, read_counters, read_layout, 
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import check_layout, layout_of
-from sola_scale.store.limits import check_edit
+from sola_scale.store.limits import check_edit, check_finite
 from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
 from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text, read_stored
 from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
@@ -40,6 +40,7 @@ def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
             check_layout(layouts[-1], layouts[0])
         except RequestError as error:
             raise RequestError(f"edit {number} of the batch: {error}") from error
+    check_finite([edit.keys for edit in edits])
     return layouts[0]
 
 
@@ -65,8 +66,9 @@ def write_edits(
 
 def _put_contents(txn: WriteTransaction, edits: dict[int, NewEdit], change: Changeset) -> None:
     """Records, prompts, weights and key rows of new edits."""
+    append = txn.appender(Table.RECORDS)
     for edit_id, edit in edits.items():
-        txn.append(Table.RECORDS, pack_id(edit_id), encode(edit, change.at, change.seq))
+        append(pack_id(edit_id), encode(edit, change.at, change.seq))
     # In key order neighbours share a page while it is at hand.
     for key in sorted(prompt_key(edit.prompt) + pack_id(edit_id) for edit_id, edit in edits.items()):
         txn.put(Table.PROMPTS, key, b"")

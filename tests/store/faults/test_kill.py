@@ -99,4 +99,4 @@ def test_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
             twin = check(folder, twin, in_flight)
             check_backup(folder)
             struck[in_flight["verb"] if in_flight else "between steps"] += 1
-    print(f"{KILLS} kills, by what was under way: {dict(struck.most_common())}")
+    sys.stdout.write(f"{KILLS} kills, by what was under way: {dict(struck.most_common())}\n")
