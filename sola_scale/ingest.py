@@ -17,8 +17,9 @@ from sola_scale.store import EditStatus, KeyRows, NewEdit, Store, Transition
 Status = Literal["written", "superseded", "duplicate", "already-true", "rejected", "failed"]
 ConflictPolicy = Literal["supersede", "reject", "keep-first"]
 
-# Edits per transaction: at the knee of the durable commit rate, and seconds of work at most that a crash can cost.
-_GROUP = 64
+# Edits per transaction, near the knee of the durable commit rate, and seconds of work that a crash can cost at most.
+_GROUP = 256
+_GROUP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,18 +113,26 @@ class IngestJob:
     def _outcomes(self, requests: Iterable[EditRequest | BadRecord]) -> Iterator[Outcome]:
         """Pass over the requests; those whose prompt was under way already are held back for the next pass."""
         while True:
-            group: list[TrainingOutcome] = []
-            for trained in self.trainer.train(self._jobs(requests)):
+            for group in self._groups(self.trainer.train(self._jobs(requests))):
+                yield from self._settle(group)
                 yield from self._drain()
-                group.append(trained)
-                if len(group) >= _GROUP:
-                    yield from self._settle(group)
-                    group = []
-            yield from self._settle(group)
             yield from self._drain()
             if not self._deferred:
                 return
             requests, self._deferred = self._deferred, []
+
+    @staticmethod
+    def _groups(trained: Iterable[TrainingOutcome]) -> Iterator[list[TrainingOutcome]]:
+        """Gather what is committed together: as many as a transaction takes well, or what came in a short while."""
+        group: list[TrainingOutcome] = []
+        began = time.monotonic()
+        for one in trained:
+            group.append(one)
+            if len(group) >= _GROUP or time.monotonic() - began > _GROUP_SECONDS:
+                yield group
+                group, began = [], time.monotonic()
+        if group:
+            yield group
 
     def _drain(self) -> Iterator[Outcome]:
         settled, self._settled = self._settled, []
