@@ -13,7 +13,7 @@ from sola_scale.generation import Generation
 from sola_scale.ingest import IngestReport, Outcome
 from sola_scale.requests import EditRequest
 
-MAX_NEW_TOKENS = 16
+MAX_NEW_TOKENS = 12
 _BATCH = 32
 
 Tick = Callable[[int], None]
@@ -54,10 +54,6 @@ class Answers:
     def right(self, facts: Sequence[Fact]) -> int:
         """How many begin with the fact's answer."""
         return sum(says(one, fact) for one, fact in zip(self.generations, facts, strict=True))
-
-    def fired(self) -> int:
-        """How many came from an edit."""
-        return sum(one.route is not None and one.route.edit_id is not None for one in self.generations)
 
     def same_as(self, other: "Answers") -> int:
         """How many are token for token those of ``other``."""
@@ -103,6 +99,11 @@ def ask(editor: Editor, prompts: Sequence[str], *, base: bool = False, tick: Tic
             if tick is not None:
                 tick(len(batch))
     return Answers(prompts=tuple(prompts), generations=tuple(generations))
+
+
+def silent(editor: Editor, prompts: Sequence[str]) -> int:
+    """How many of these prompts fire no edit: for them the model is the base model, bit for bit."""
+    return sum(route.edit_id is None for route in editor.route(prompts))
 
 
 def edit(editor: Editor, material: Material, on_outcome: Callable[[Outcome], None]) -> IngestReport:
