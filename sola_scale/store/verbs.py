@@ -1,9 +1,6 @@
 """The verbs that change edits, each inside a write transaction of its caller."""
 
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
-
-from xxhash import xxh3_64_intdigest
 
 from sola_scale.errors import CorruptRecordError, EditStateError, RequestError
 from sola_scale.store.bookkeeping import KeyLayout, read_counters, read_layout, read_state, write_layout
@@ -11,8 +8,9 @@ from sola_scale.store.changes import LogEntry
 from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import check_layout, layout_of
 from sola_scale.store.limits import check_edit, check_finite
+from sola_scale.store.prompts import hash_of, put_hashes
 from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
-from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text, read_stored
+from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text
 from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
 from sola_scale.store.transaction import WriteTransaction
 from sola_scale.store.values import pack_id
@@ -23,11 +21,6 @@ _STATUS = {
     Operation.PURGE: EditStatus.PURGED,
     Operation.QUARANTINE: EditStatus.QUARANTINED,
 }
-
-
-def prompt_key(prompt: str) -> bytes:
-    """The first half of a prompt's key in the table of prompts."""
-    return pack_id(xxh3_64_intdigest(prompt.encode()))
 
 
 def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
@@ -69,9 +62,7 @@ def _put_contents(txn: WriteTransaction, edits: dict[int, NewEdit], change: Chan
     append = txn.appender(Table.RECORDS)
     for edit_id, edit in edits.items():
         append(pack_id(edit_id), encode(edit, change.at, change.seq))
-    # In key order neighbours share a page while it is at hand.
-    for key in sorted(prompt_key(edit.prompt) + pack_id(edit_id) for edit_id, edit in edits.items()):
-        txn.put(Table.PROMPTS, key, b"")
+    put_hashes(txn, {edit_id: hash_of(edit.prompt) for edit_id, edit in edits.items()})
     generation = change.counters.generation
     rows = {edit_id: edit.keys for edit_id, edit in edits.items()}
     txn.put_segments(Table.WEIGHTS, {edit_id: edit.weights for edit_id, edit in edits.items()})
@@ -120,10 +111,8 @@ def _refuse_damaged(txn: WriteTransaction, edit_id: int) -> None:
 
 def _erase(txn: WriteTransaction, ids: Collection[int]) -> None:
     """Take text, weights and keys of edits out of every table, both key generations included."""
+    put_hashes(txn, dict.fromkeys(ids, 0))
     for edit_id in ids:
-        # Where its text cannot be read its entry among the prompts cannot be named; `verify` drops it.
-        with suppress(CorruptRecordError):
-            txn.delete(Table.PROMPTS, prompt_key(read_stored(txn, edit_id).prompt) + pack_id(edit_id))
         erase_text(txn, edit_id)
         erase_notes(txn, edit_id)
     for table in SEGMENTED:
