@@ -150,7 +150,7 @@ class LmdbReader(Store):
         with self._read() as txn:
             return queries.log_entries(txn, after, limit)
 
-    def changes(self, after: int, limit: int = 1000) -> list[Transition]:
+    def changes(self, after: int, limit: int = 100) -> list[Transition]:
         """The same as transitions for an index."""
         with self._read() as txn:
             return [queries.transition_of(txn, entry) for entry in queries.log_entries(txn, after, limit)]
