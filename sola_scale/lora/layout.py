@@ -91,11 +91,15 @@ class AdapterLayout:
     def default(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
         """Return the size classes that were found best by measurement (``docs/design/training.md``).
 
-        Class 0 serves short answers: the output projections of the last layers at rank 1. Class 1 serves sentences.
+        Class 0 serves short answers: the attention's output projections of the last layers at rank 1. Class 1 serves
+        sentences and whatever the first is too small for: the MLP's output projections of the last layers.
         """
-        count = len(backbone.architecture.layers)
-        short = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 4), count)]
-        long = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 8), count)]
+        parts = backbone.architecture
+        count = len(parts.layers)
+        short = [
+            parts.module_path(layer, parts.attention_projection) for layer in range(max(0, count - 3), count)
+        ]
+        long = [parts.module_path(layer) for layer in range(max(0, count - 8), count)]
         return cls.of(backbone, short, rank=1), cls.of(backbone, long, rank=4)
 
     @classmethod

@@ -74,8 +74,7 @@ class Trainer:
             else:
                 tokenized.append(result)
         for one in sorted(tokenized, key=lambda one: one.length, reverse=backwards):
-            long = len(one.contexts[0].target) > self._config.long_target
-            self._lanes[-1 if long else 0].pending.append(one)
+            self._lanes[-1 if one.is_long(self._config) else 0].pending.append(one)
 
     def _advance(self, lane: Lane) -> Iterator[TrainingOutcome]:
         """Move a lane one step on; what its class is too small for tries the next larger one."""
