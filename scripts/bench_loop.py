@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 import torch
+from sola_scale.evaluate.geonames import little_known
 
 from sola_scale import Editor
-from sola_scale.evaluate.geonames import geonames_facts
 
 TOKENS = 16
 ROUNDS = 7
@@ -60,9 +60,9 @@ def measure(folder: Path, edits: int) -> dict[str, Any]:
 
 
 def _ingestion(editor: Editor, edits: int) -> dict[str, Any]:
-    facts = geonames_facts(edits, seed=0)
+    facts = little_known(edits)
     began, cpu = time.perf_counter(), time.process_time()
-    report = editor.ingest(fact.request for fact in facts)
+    report = editor.ingest(fact.request() for fact in facts)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return {
         "edits": len(report.written),
@@ -80,7 +80,9 @@ def _generation(editor: Editor, edited: Sequence[str]) -> dict[str, Any]:
     for name, prompts in cases.items():
         for batch in (1, 32):
             base, routed = _pair(editor, prompts[:batch])
-            figures[f"base_tokens_per_second_{name}_batch_{batch}"] = round(batch * TOKENS / statistics.median(base), 1)
+            figures[f"base_tokens_per_second_{name}_batch_{batch}"] = round(
+                batch * TOKENS / statistics.median(base), 1
+            )
             figures[f"routed_over_base_{name}_batch_{batch}"] = round(
                 statistics.median(b / r for b, r in zip(base, routed, strict=True)), 3
             )
@@ -108,9 +110,7 @@ def _pair(editor: Editor, prompts: Sequence[str]) -> tuple[list[float], list[flo
 def _routing(editor: Editor, prompts: Sequence[str]) -> dict[str, Any]:
     """Time the route alone, and its share of the prompt's forward pass."""
     before = editor.stats().routing
-    forward: list[float] = []
-    for prompt in prompts[:64]:
-        forward.append(_seconds(lambda prompt=prompt: editor.logits([prompt])))
+    forward = [_seconds(lambda prompt=prompt: editor.logits([prompt])) for prompt in prompts[:64]]
     after = editor.stats().routing
     route = (after.total_seconds - before.total_seconds) / max(after.count - before.count, 1)
     return {
@@ -143,14 +143,21 @@ def _peak_rss() -> int:
 
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if platform.system() == "Darwin" else 1024
-    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, psutil.Process(os.getpid()).memory_info().rss)
+    return max(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        psutil.Process(os.getpid()).memory_info().rss,
+    )
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--edits", type=int, default=1000, help="facts to ingest first")
-    parser.add_argument("--store", type=Path, help="keep the store in this folder; facts it has are not trained again")
+    parser.add_argument(
+        "--store", type=Path, help="keep the store in this folder; facts it has are not trained again"
+    )
     return parser.parse_args()
 
 

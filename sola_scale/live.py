@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from sola_index import KeyIndex, SnapshotError
 
+from sola_index import KeyIndex, SnapshotError
 from sola_scale.errors import LogTruncatedError
 from sola_scale.store import KeyBlock, Store, Transition
 
@@ -23,7 +23,7 @@ class LiveIndex:
         """Load the snapshot in ``folder`` and catch up, or rebuild."""
         self._store = store
         self._dim = dim
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._seq = 0
         self._snapshot_seq = 0
@@ -49,8 +49,8 @@ class LiveIndex:
     def snapshot(self) -> None:
         """Write the index beside the store, so that the next open need not rebuild it."""
         with self._lock:
-            if self._folder is not None and self._snapshot_seq != self._seq:
-                self.index.snapshot(self._folder, self._seq)
+            if self.folder is not None and self._snapshot_seq != self._seq:
+                self.index.snapshot(self.folder, self._seq)
                 self._snapshot_seq = self._seq
 
     def rebuild(self) -> None:
@@ -66,7 +66,11 @@ class LiveIndex:
             wanted = np.concatenate([block.key_ids for block in blocks]) if blocks else np.empty(0, np.uint64)
             missing, surplus = np.setdiff1d(wanted, self.index.ids), np.setdiff1d(self.index.ids, wanted)
             wrong = sum(self._wrong(block) for block in blocks)
-        counts = ((len(missing), "missing from"), (len(surplus), "surplus in"), (wrong, "other than stored in"))
+        counts = (
+            (len(missing), "missing from"),
+            (len(surplus), "surplus in"),
+            (wrong, "other than stored in"),
+        )
         return tuple(f"{count} keys are {where} the index" for count, where in counts if count)
 
     def _wrong(self, block: KeyBlock) -> int:
@@ -102,21 +106,24 @@ class LiveIndex:
         return changed
 
     def _load(self) -> KeyIndex | None:
-        if self._folder is None or not self._folder.exists():
+        if self.folder is None or not self.folder.exists():
             return None
         try:
-            self.index, self._seq = KeyIndex.load(self._folder)
-            if self.index.dim != self._dim or self._seq > self._store.refresh():
-                raise SnapshotError("it belongs to another state of the store")
-            self._snapshot_seq = self._seq
-            self._catch_up()
+            index, seq = KeyIndex.load(self.folder)
         except SnapshotError as error:
             logger.warning("the index snapshot cannot be used (%s); rebuilding it from the store", error)
             return None
+        if index.dim != self._dim or seq > self._store.refresh():
+            logger.warning(
+                "the index snapshot is of another state of the store; rebuilding it from the store"
+            )
+            return None
+        self.index, self._seq, self._snapshot_seq = index, seq, seq
+        self._catch_up()
         return self.index
 
     def _rebuild(self) -> KeyIndex:
-        index = KeyIndex(dim=self._dim, metric="cosine")
+        index = KeyIndex(dim=self._dim, metric="l2")
         seq = self._store.refresh()
         for block in self._store.active_keys():
             index.add(block.key_ids, np.asarray(block.retrieval, dtype=np.float32))

@@ -20,8 +20,8 @@ class Recipe:
     """The size classes of adapters for a model, the smallest first."""
     training: TrainingConfig
     """How an adapter is trained."""
-    calibration: Callable[[Backbone], Calibration]
-    """The map from views to keys, and the threshold, for a model."""
+    calibration: Callable[[Backbone, int], Calibration]
+    """The map from views to keys, and the threshold, for a model and its first edited layer."""
 
 
 def default() -> Recipe:
@@ -30,7 +30,7 @@ def default() -> Recipe:
         name="default",
         layouts=AdapterLayout.default,
         training=TrainingConfig(),
-        calibration=default_calibration,
+        calibration=lambda backbone, layer: default_calibration(backbone, before_layer=layer),
     )
 
 
@@ -40,7 +40,7 @@ def sola_paper() -> Recipe:
         name="sola-paper",
         layouts=AdapterLayout.sola_paper,
         training=TrainingConfig.sola_paper(),
-        calibration=sola_paper_calibration,
+        calibration=lambda backbone, layer: sola_paper_calibration(backbone, layer=layer),
     )
 
 
@@ -54,5 +54,7 @@ def by_name(name: str) -> Recipe:
         StoreError: this version knows no such recipe.
     """
     if name not in _RECIPES:
-        raise StoreError(f"the store was made by the recipe {name!r}; this version knows {', '.join(_RECIPES)}")
+        raise StoreError(
+            f"the store was made by the recipe {name!r}; this version knows {', '.join(_RECIPES)}"
+        )
     return _RECIPES[name]()

@@ -3,16 +3,19 @@
 Shape legend: B prompts, V views, D residual width, K candidates, M numbers in a verification vector.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sola_index import NO_ID, NearestKeyIndex
 
+from sola_scale.errors import CorruptRecordError
 from sola_scale.keys import Calibration
+from sola_scale.live import LiveIndex
 from sola_scale.store import Store
 
 Floats = npt.NDArray[np.float32]
+KeyIds = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Candidate:
     key_id: int
     """Which of its keys came nearest."""
     distance: float
-    """Cosine distance of the retrieval vectors, 0 to 2."""
+    """Euclidean distance of the retrieval vectors."""
     probability: float
     """Calibrated probability that the prompt asks what the edit answers."""
 
@@ -48,29 +51,71 @@ class Route:
 class Router:
     """Retrieve the nearest keys, verify them against one another, fire the best one if it is probable enough."""
 
-    def __init__(self, calibration: Calibration, index: NearestKeyIndex, store: Store, *, candidates: int = 8) -> None:
-        """Route by the keys of ``index``, of which ``candidates`` are verified."""
+    def __init__(
+        self,
+        calibration: Calibration,
+        live: LiveIndex,
+        store: Store,
+        *,
+        version: int,
+        on_damage: Callable[[set[int]], None],
+        candidates: int = 8,
+    ) -> None:
+        """Route by the keys of ``live``, of which the nearest ``candidates`` are verified.
+
+        Args:
+            calibration: views to keys, keys to probabilities.
+            live: the index of the keys.
+            store: their verification vectors and owners.
+            version: the store's number of ``calibration``; once the store has another, nothing is fired here any more.
+            on_damage: told of edits whose vectors cannot be read.
+            candidates: keys to verify.
+        """
         self.calibration = calibration
-        self._index = index
+        self._live = live
         self._store = store
+        self._version = version
         self._candidates = candidates
+        self._on_damage = on_damage
 
     def route(self, views_BVD: Floats) -> list[Route]:
         """Decide for a batch of prompts, given their views float32 ``[B, V, D]``."""
         keys = self.calibration.keys(views_BVD)
-        if not len(self._index):
+        if not len(self._live.index):
             return [self._decide([]) for _ in range(len(views_BVD))]
-        found = self._index.search(np.asarray(keys.retrieval, dtype=np.float32), self._candidates)
-        verification_KM, owners_K = self._store.verification(found.ids.reshape(-1))
-        shape = found.ids.shape
-        owners_BK = np.where(found.ids == NO_ID, 0, owners_K.reshape(shape))
+        found = self._live.index.search(keys.retrieval_BR, self._candidates)
+        verification_NM, owners_N = self._verification(found.ids.reshape(-1))
+        if self._store.calibration != self._version:
+            # All keys were exchanged while this batch was under way: what was read may be of either kind.
+            return [self._decide([]) for _ in range(len(views_BVD))]
+        owners_BK = owners_N.reshape(found.ids.shape)
         probability_BK = self.calibration.score_batch(
-            keys.verification, verification_KM.reshape(*shape, -1), owners_BK, found.distances
+            keys.verification_BM,
+            verification_NM.reshape(*found.ids.shape, -1),
+            found.distances,
+            owners_BK != 0,
+            owners_BK.astype(np.int64),
         )
-        return [
-            self._decide(list(zip(*row, strict=True)))
-            for row in zip(owners_BK.tolist(), found.ids.tolist(), found.distances.tolist(), probability_BK.tolist(), strict=True)
-        ]
+        columns = (owners_BK, found.ids, found.distances, probability_BK)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [self._decide(list(zip(*row, strict=True))) for row in rows]
+
+    def _verification(self, key_ids_N: KeyIds) -> tuple[npt.NDArray[np.float16], KeyIds]:
+        """Verification vectors and owners of keys; a damaged edit is reported and has owner 0, as if it were gone."""
+        try:
+            return self._store.verification(key_ids_N)
+        except CorruptRecordError:
+            each = [self._verification_of(key_ids_N[place : place + 1]) for place in range(len(key_ids_N))]
+        rows, owners = zip(*each, strict=True)
+        return np.concatenate(rows), np.concatenate(owners)
+
+    def _verification_of(self, key_ids_1: KeyIds) -> tuple[npt.NDArray[np.float16], KeyIds]:
+        try:
+            return self._store.verification(key_ids_1)
+        except CorruptRecordError as error:
+            if error.edit_id is not None:
+                self._on_damage({error.edit_id})
+            return np.zeros((1, self.calibration.verification_dim), np.float16), np.zeros(1, np.uint64)
 
     def _decide(self, keys: list[tuple[int, int, float, float]]) -> Route:
         """Reduce ``(edit id, key id, distance, probability)`` of the candidate keys to the best of each edit."""

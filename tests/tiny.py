@@ -76,3 +76,38 @@ def tiny_backbone(
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(tiny_config(family, **overrides)).to(dtype)
     return load_backbone((model, byte_tokenizer()))
+
+
+def tiny_recipe(threshold_distance: float = 0.4) -> Any:
+    """A recipe for tiny models: late layers, few steps, a raw mean-pooled key compared by distance."""
+    import numpy as np
+
+    from sola_scale.backbone import View, fingerprint
+    from sola_scale.keys import Calibration
+    from sola_scale.keys.heads import Head
+    from sola_scale.lora.layout import AdapterLayout
+    from sola_scale.lora.training import TrainingConfig
+    from sola_scale.recipes import Recipe
+
+    def layouts(backbone: Backbone) -> tuple[AdapterLayout, ...]:
+        paths = [backbone.architecture.module_path(layer) for layer in (2, 3)]
+        return AdapterLayout.of(backbone, paths, rank=2), AdapterLayout.of(backbone, paths, rank=8)
+
+    def calibration(backbone: Backbone, _layer: int) -> Calibration:
+        width = backbone.architecture.width
+        head = Head(view=0, centre_D=np.zeros(width, np.float32), matrix_DK=np.eye(width, dtype=np.float32))
+        return Calibration(
+            views=(View(1, "mean"),),
+            retrieval=head,
+            heads=(),
+            pair=None,
+            listwise=None,
+            threshold=0.5,
+            false_fire=0.01,
+            model=fingerprint(backbone)["model"],
+            distance_scale=threshold_distance,
+        )
+
+    return Recipe(
+        name="default", layouts=layouts, training=TrainingConfig(batch_size=8), calibration=calibration
+    )

@@ -1,6 +1,7 @@
 """A revocable nearest-key index: numpy and faiss, usable on its own."""
 
 from sola_index.brute import BruteForceIndex
+from sola_index.config import IndexConfig
 from sola_index.contract import NO_ID, Metric, NearestKeyIndex, SearchResult, WithinResult
 from sola_index.errors import (
     BackendError,
@@ -13,6 +14,8 @@ from sola_index.errors import (
     UnknownIdError,
 )
 from sola_index.index import KeyIndex
+from sola_index.recovery import SnapshotWarning, load_or_rebuild
+from sola_index.stats import IndexStats
 
 __all__ = [
     "NO_ID",
@@ -20,6 +23,8 @@ __all__ = [
     "BruteForceIndex",
     "ClosedIndexError",
     "DeviceError",
+    "IndexConfig",
+    "IndexStats",
     "InvalidIdError",
     "InvalidKeyError",
     "KeyIndex",
@@ -28,6 +33,8 @@ __all__ = [
     "NearestKeyIndex",
     "SearchResult",
     "SnapshotError",
+    "SnapshotWarning",
     "UnknownIdError",
     "WithinResult",
+    "load_or_rebuild",
 ]

@@ -61,9 +61,10 @@ class BruteForceIndex(NearestKeyIndex):
         queries_MD = checks.check_queries(queries, self.dim, self.metric)
         ids_N = self.ids
         keys_ND = self.keys_of(ids_N)
+        everything_N = np.arange(len(keys_ND))
         ranked = []
         for query_D in queries_MD:
-            far_N = to_metric(squared_distances(query_D, keys_ND), self.metric)
+            far_N = to_metric(squared_distances(query_D, keys_ND, everything_N), self.metric)
             order_N = np.lexsort((ids_N, far_N))
             ranked.append((ids_N[order_N], far_N[order_N]))
         return ranked

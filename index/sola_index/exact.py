@@ -1,23 +1,13 @@
 """Exact search by blocks: a matrix product with a rigorous error bound decides which rows are worth subtracting."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from sola_index.contract import Floats, Metric, Rows
-from sola_index.distances import squared_distances, to_metric
+from sola_index.contract import Floats, Rows
 from sola_index.table import Block, KeyTable
 
 # Shapes: M queries, B rows of a block, K answers, D dimensions, C candidates.
 BLOCK_ROWS = 8192
 QUERY_ROWS = 128
-
-
-class Hits(NamedTuple):
-    """Rows near one query with their distances, nearest first; equal distances in row, hence id, order."""
-
-    rows: Rows
-    distances: Floats
 
 
 def rounding(dim: int) -> float:
@@ -88,10 +78,3 @@ def inside(table: KeyTable, queries_MD: Floats, squared: float, start: int, end:
             seen.append((queries_C, rows_C + block.start, lower_MB[queries_C, rows_C]))
         candidates += _by_query(seen, np.full(len(part_MD), np.inf, np.float32))
     return candidates
-
-
-def rank(table: KeyTable, metric: Metric, query_D: Floats, rows_C: Rows, k: int | None = None) -> Hits:
-    """The k nearest (or all) of candidate rows, measured on the full keys; rows must ascend so that ties keep id order."""
-    distances_C = to_metric(squared_distances(query_D, table.gather(rows_C)), metric)
-    order_C = np.argsort(distances_C, kind="stable")[:k]
-    return Hits(rows_C[order_C], distances_C[order_C])

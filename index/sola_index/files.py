@@ -34,7 +34,7 @@ def write_sealed(folder: Path, name: str, parts: Iterable[npt.NDArray[Any]]) -> 
     with (folder / name).open("xb") as file:
         for part in parts:
             flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
-            file.write(memoryview(flat))
+            file.write(flat.data)
             size += flat.nbytes
         file.flush()
         os.fsync(file.fileno())
@@ -112,4 +112,4 @@ def sync_folder(folder: Path) -> None:
 
 
 def _digest(piece: npt.NDArray[np.uint8]) -> str:
-    return hashlib.sha256(memoryview(piece)).hexdigest()
+    return hashlib.sha256(piece.data).hexdigest()

@@ -1,12 +1,13 @@
 """The table of full keys: append-only rows in id order, with the live bitmap that has the last word."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sola_index.contract import Floats, Ids, Rows
+from sola_index.distances import squared_distances
 from sola_index.errors import UnknownIdError
 
 # Shapes: N rows, D dimensions, C candidate rows.
@@ -41,6 +42,8 @@ class KeyTable:
         self.squared_norms_N: Floats = np.empty(capacity, np.float32)
         self.count = 0
         self.live_count = 0
+        self.base_file: Any = None
+        """Where the base is mapped from, for whoever mapped it."""
 
     @classmethod
     def over_base(
@@ -83,15 +86,29 @@ class KeyTable:
         Raises:
             UnknownIdError: an id was never added or is removed.
         """
-        count = self.count
-        rows_N = np.searchsorted(self.ids_N[:count], ids_N)
-        inside_N = rows_N < count
-        known_N = inside_N & (self.ids_N[np.where(inside_N, rows_N, 0)] == ids_N) if count else inside_N
-        known_N = known_N & self.live_N[np.where(inside_N, rows_N, 0)]
+        rows_N, known_N = self._find(ids_N)
         if not known_N.all():
             missing = ids_N[~known_N]
             raise UnknownIdError(f"{len(missing)} ids are not in the index, the first of them {missing[0]}")
         return rows_N
+
+    def known_rows(self, ids_N: Ids) -> Rows:
+        """Rows of those ids that are live; the others are left out."""
+        rows_N, known_N = self._find(ids_N)
+        return rows_N[known_N]
+
+    def contains(self, ids_N: Ids) -> npt.NDArray[np.bool_]:
+        """Which ids are live."""
+        return self._find(ids_N)[1]
+
+    def _find(self, ids_N: Ids) -> tuple[Rows, npt.NDArray[np.bool_]]:
+        """Where each id is or would be, and whether it is there and live."""
+        count = self.count
+        rows_N = self.ids_N[:count].searchsorted(ids_N)
+        if not count:
+            return rows_N, np.zeros(len(ids_N), np.bool_)
+        nearby_N = np.minimum(rows_N, count - 1)
+        return rows_N, (self.ids_N[nearby_N] == ids_N) & self.live_N[nearby_N]
 
     def kill(self, rows_N: Rows) -> None:
         """Mark distinct live rows dead."""
@@ -110,6 +127,19 @@ class KeyTable:
         keys_CD[in_base_C] = self.base_ND[rows_C[in_base_C]]
         keys_CD[~in_base_C] = self.tail_ND[rows_C[~in_base_C] - base]
         return keys_CD
+
+    def squared_distances(self, query_D: Floats, rows_C: Rows) -> Floats:
+        """Squared distances of rows, float32 [C]; see `sola_index.distances`."""
+        base = len(self.base_ND)
+        if base == 0:
+            return squared_distances(query_D, self.tail_ND, rows_C)
+        in_base_C = rows_C < base
+        if in_base_C.all():
+            return squared_distances(query_D, self.base_ND, rows_C)
+        squared_C = np.empty(len(rows_C), np.float32)
+        squared_C[in_base_C] = squared_distances(query_D, self.base_ND, rows_C[in_base_C])
+        squared_C[~in_base_C] = squared_distances(query_D, self.tail_ND, rows_C[~in_base_C] - base)
+        return squared_C
 
     def blocks(self, start: int, end: int, size: int) -> Iterator[Block]:
         """Runs of at most ``size`` rows covering ``start:end``, dead rows included, without copying."""

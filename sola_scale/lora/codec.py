@@ -11,6 +11,7 @@ A group is ``group size`` consecutive numbers of one matrix that share a scale: 
 Shape legend: G groups, N numbers in all.
 """
 
+import functools
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -30,9 +31,11 @@ _HEADER = struct.Struct("<BBBBBBH")
 _SHAPE = struct.Struct("<II")
 _GROUP = 64
 _MAX_NUMBERS = 1 << 28
-# Both codes of a byte at once: one look-up dequantises two numbers.
-_NIBBLES = np.stack(
-    [((np.arange(256) & 15) - 8).astype(np.float32), ((np.arange(256) >> 4) - 8).astype(np.float32)], axis=1
+# Both codes of a byte, two float32 seen as one uint64: a single look-up dequantises two numbers.
+_NIBBLES = (
+    np.stack([((np.arange(256) & 15) - 8).astype("<f4"), ((np.arange(256) >> 4) - 8).astype("<f4")], axis=1)
+    .view(np.uint64)
+    .reshape(-1)
 )
 
 
@@ -119,14 +122,10 @@ class _Plan:
     precision: Precision
     rank: int
     group: int
+    size: int
     padded: int
     offset: int
     spans: tuple[tuple[int, int], ...]
-
-    @property
-    def size(self) -> int:
-        """Numbers without padding."""
-        return sum(stop - start for start, stop in self.spans)
 
 
 def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, int]:
@@ -147,24 +146,28 @@ def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, 
 
 
 def _plan(payload: bytes | memoryview) -> _Plan:
-    _, index, precision, rank, maps, _, group = _header(payload)
-    if len(payload) < _HEADER.size + maps * _SHAPE.size:
-        raise CorruptRecordError("an adapter's payload ends inside its shapes")
-    spans, start = [], 0
-    for d_in, d_out in _SHAPE.iter_unpack(
-        memoryview(payload)[_HEADER.size : _HEADER.size + maps * _SHAPE.size]
-    ):
-        for width in (d_in, d_out):
-            spans.append((start, start + rank * width))
-            start += -(-rank * width // group) * group
-    if start > _MAX_NUMBERS:
-        raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
-    plan = _Plan(
-        index, PRECISIONS[precision], rank, group, start, _HEADER.size + maps * _SHAPE.size, tuple(spans)
-    )
+    maps = _header(payload)[4]
+    plan = _plan_of(bytes(payload[: _HEADER.size + maps * _SHAPE.size]))
     if len(payload) != plan.offset + _body_size(plan):
         raise CorruptRecordError("an adapter's payload does not have the length that its header states")
     return plan
+
+
+# A store has few layouts and precisions: working the same head out anew for every edit would rule the page-in.
+@functools.lru_cache(maxsize=64)
+def _plan_of(head: bytes) -> _Plan:
+    _, index, precision, rank, maps, _, group = _HEADER.unpack_from(head)
+    if len(head) < _HEADER.size + maps * _SHAPE.size:
+        raise CorruptRecordError("an adapter's payload ends inside its shapes")
+    widths = [width for shape in _SHAPE.iter_unpack(head[_HEADER.size :]) for width in shape]
+    spans, start = [], 0
+    for width in widths:
+        spans.append((start, start + rank * width))
+        start += -(-rank * width // group) * group
+    if start > _MAX_NUMBERS:
+        raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
+    size = rank * sum(widths)
+    return _Plan(index, PRECISIONS[precision], rank, group, size, start, len(head), tuple(spans))
 
 
 def _body_size(plan: _Plan) -> int:
@@ -206,7 +209,7 @@ def _unpack(payload: bytes | memoryview, plan: _Plan, out_N: np.ndarray) -> np.n
     if plan.precision == "int4":
         # Codes are bytes, so no index can be out of range: "clip" only spares numpy a checking pass and a copy.
         codes = np.frombuffer(payload, np.uint8, offset=start)
-        np.take(_NIBBLES, codes, axis=0, out=out_N.reshape(-1, 2), mode="clip")
+        np.take(_NIBBLES, codes, out=out_N.view(np.uint64), mode="clip")
     else:
         out_N[:] = np.frombuffer(payload, np.int8, offset=start)
     grouped_GN = out_N.reshape(groups, plan.group)

@@ -91,16 +91,22 @@ class AdapterLayout:
     def default(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
         """Return the size classes that were found best by measurement (``docs/design/training.md``).
 
-        Class 0 serves short answers: the attention's output projections of the last layers at rank 1. Class 1 serves
-        sentences and whatever the first is too small for: the MLP's output projections of the last layers.
+        Short answers change the attention's output projections of the last three layers, at rank 1 or, from the first
+        limit of ``TrainingConfig.class_limits`` on, rank 2. Sentences, and whatever those are too small for, change all
+        output projections of the last four layers. None reaches lower: routing looks at the layers below.
         """
         parts = backbone.architecture
         count = len(parts.layers)
-        short = [
-            parts.module_path(layer, parts.attention_projection) for layer in range(max(0, count - 3), count)
+        attention = [
+            parts.module_path(layer, parts.attention_projection) for layer in range(max(0, count - 4), count)
         ]
-        long = [parts.module_path(layer) for layer in range(max(0, count - 8), count)]
-        return cls.of(backbone, short, rank=1), cls.of(backbone, long, rank=4)
+        both = [*attention, *(parts.module_path(layer) for layer in range(max(0, count - 4), count))]
+        short = attention[-3:]
+        return (
+            cls.of(backbone, short, rank=1),
+            cls.of(backbone, short, rank=2),
+            cls.of(backbone, both, rank=8),
+        )
 
     @classmethod
     def sola_paper(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":

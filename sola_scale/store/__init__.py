@@ -3,6 +3,7 @@
 from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Transition
 from sola_scale.store.contract import Store
 from sola_scale.store.lmdb_store import LmdbStore
+from sola_scale.store.memory import MemoryStore
 from sola_scale.store.records import (
     EditFilter,
     EditRecord,
@@ -27,6 +28,7 @@ __all__ = [
     "KeySpan",
     "LmdbStore",
     "LogEntry",
+    "MemoryStore",
     "NewEdit",
     "Operation",
     "Store",

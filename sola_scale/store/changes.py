@@ -90,9 +90,13 @@ class Transition:
 class KeyBlock:
     """Some of the active keys, in ascending order of key id."""
 
+    last: int
+    """Greatest key id looked at, damaged ones included."""
     key_ids: KeyIds
     """Uint64 [n]."""
     edit_ids: NDArray[np.uint64]
     """Uint64 [n]: whose key each is."""
     retrieval: NDArray[np.floating]
     """Float [n, retrieval width]."""
+    damaged: tuple[int, ...] = ()
+    """Edits whose keys fail their checksum and are left out: quarantine them."""

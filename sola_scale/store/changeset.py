@@ -4,10 +4,18 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sola_scale.store.bookkeeping import State, pack_owner, pack_state, read_counters, read_state, write_counters
+from sola_scale.errors import CorruptRecordError
+from sola_scale.store.bookkeeping import (
+    State,
+    pack_owner,
+    pack_state,
+    read_counters,
+    read_state,
+    write_counters,
+)
 from sola_scale.store.changes import KeySpan, LogEntry
 from sola_scale.store.records import EditStatus, Event, Operation
-from sola_scale.store.stored import write_event
+from sola_scale.store.stored import check_intact, write_event
 from sola_scale.store.tables import Table
 from sola_scale.store.transaction import WriteTransaction, ids_below
 from sola_scale.store.values import pack_id
@@ -21,6 +29,7 @@ class Changeset:
         self.operation = operation
         self.at = at
         self.counters = read_counters(txn)
+        self._append_key = txn.appender(Table.KEYS)
         self.seq = self.counters.last_seq + 1
         self.edit_ids: dict[int, None] = {}
         self._alone: set[int] = set()
@@ -55,7 +64,12 @@ class Changeset:
     def settle(self, chains: Iterable[int]) -> None:
         """Let the newest eligible edit of each chain be live and its other eligible ones superseded."""
         for chain in dict.fromkeys(chains):
+            if chain in self._alone:
+                self._activate(chain)
+                continue
             eligible = [edit_id for edit_id in self._members(chain) if self.state(edit_id).status.eligible]
+            while eligible and not self._fit(eligible[-1]):
+                self._quarantine(eligible.pop())
             for edit_id in eligible[:-1]:
                 self._supersede(edit_id, eligible[-1])
             if eligible:
@@ -69,9 +83,12 @@ class Changeset:
         """Write all that was gathered; None when nothing changed."""
         if not self.edit_ids:
             return None
+        append = self.txn.appender(Table.STATES)
         for edit_id in sorted(self._states):
-            put = self.txn.append if edit_id >= self._first_new else self.txn.put
-            put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
+            if edit_id >= self._first_new:
+                append(pack_id(edit_id), pack_state(self._states[edit_id]))
+            else:
+                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
         self.counters.last_seq = self.seq
         write_counters(self.txn, self.counters)
         lists = tuple(self.edit_ids), tuple(self._deactivated), tuple(self._activated)
@@ -80,15 +97,26 @@ class Changeset:
         return entry
 
     def _members(self, chain: int) -> list[int]:
-        # An edit that this transaction wrote on its own needs no look into the table.
-        if chain in self._alone:
-            return [chain]
         return ids_below(self.txn, Table.CHAINS, pack_id(chain)) or [chain]
 
     def _join(self, chain: int, edit_id: int) -> None:
         self._alone.discard(chain)
         for member in (chain, edit_id):
             self.txn.put(Table.CHAINS, pack_id(chain) + pack_id(member), b"")
+
+    def _fit(self, edit_id: int) -> bool:
+        """Whether an edit may go live: a damaged predecessor must not."""
+        if edit_id >= self._first_new or self.state(edit_id).first_key:
+            return True
+        try:
+            check_intact(self.txn, edit_id, self.counters.generation)
+        except CorruptRecordError:
+            return False
+        return True
+
+    def _quarantine(self, edit_id: int) -> None:
+        self._states[edit_id] = self.state(edit_id)._replace(status=EditStatus.QUARANTINED)
+        self.note(edit_id, Operation.QUARANTINE, "damaged on disk")
 
     def _supersede(self, edit_id: int, by: int) -> None:
         if self.state(edit_id).first_key:
@@ -107,7 +135,7 @@ class Changeset:
         first = self.counters.next_key
         self.counters.next_key += state.rows
         for row in range(state.rows):
-            self.txn.append(Table.KEYS, pack_id(first + row), pack_owner(edit_id, row))
+            self._append_key(pack_id(first + row), pack_owner(edit_id, row))
         self._states[edit_id] = state._replace(status=EditStatus.LIVE, first_key=first)
         self._activated.append(KeySpan(edit_id, first, state.rows))
 

@@ -2,10 +2,13 @@
 
 import errno
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import lmdb
 
@@ -24,18 +27,31 @@ MAP_SIZE = 1 << 40
 MAX_READERS = 1024
 """Read transactions of all processes at one time."""
 
+_PROBE = bytes(1 << 20)
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-_DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.PanicError, lmdb.CursorFullError)
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.PanicError,
+    lmdb.CursorFullError,
+)
 
 _shared: dict[tuple[int, int, int], "Environment"] = {}
 _sharing = threading.RLock()
 
 
 def _forget_after_fork() -> None:
-    """A child starts without its parent's environments, and without a lock that another thread may have held."""
+    """Give a child a clean start: its parent's environments closed, and a lock that no lost thread can hold.
+
+    Closing one ends its transactions, whose slots are the parent's; where one was under way at the fork the
+    environment therefore stays, and the child cannot open that store.
+    """
     global _sharing  # noqa: PLW0603 -- a lock cannot be freed by a child that does not own it
-    _shared.clear()
     _sharing = threading.RLock()
+    for environment in _shared.values():
+        environment.abandon()
+    _shared.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -52,6 +68,7 @@ class Environment:
         self.path = path
         self.pid = os.getpid()
         self._uses = 1
+        self._transactions = 0
         with translated(path):
             self._lmdb = lmdb.open(
                 os.fspath(path),
@@ -83,27 +100,26 @@ class Environment:
             _shared[opened.key] = opened
             return opened
 
-    @contextmanager
-    def read(self) -> Iterator[ReadTransaction]:
+    def read(self) -> "ReadScope":
         """A read transaction: one unchanging state of the store; never keep one."""
-        self.retain()
-        try:
-            with translated(self.path), self._lmdb.begin(buffers=True) as txn:
-                yield ReadTransaction(txn, self._tables)
-        finally:
-            self.release()
+        return ReadScope(self)
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
         """The write transaction: durable when the block ends, undone when it raises."""
-        self.retain()
+        self.retain(transactions=1)
         try:
             with translated(self.path), self._lmdb.begin(write=True, buffers=True) as txn:
                 yield WriteTransaction(txn, self._tables)
         finally:
-            self.release()
+            self.release(transactions=1)
 
-    def retain(self) -> None:
+    def begin_read(self) -> tuple[Any, ReadTransaction]:
+        """LMDB's read transaction and ours over it; the caller has retained the environment."""
+        txn = self._lmdb.begin(buffers=True)
+        return txn, ReadTransaction(txn, self._tables)
+
+    def retain(self, transactions: int = 0) -> None:
         """Count one more user; refused after a fork and after the last release."""
         if self.pid != os.getpid():
             raise StoreClosedError("this store was opened before a fork: open it again in the child process")
@@ -111,32 +127,66 @@ class Environment:
             if not self._uses:
                 raise StoreClosedError("the store is closed")
             self._uses += 1
+            self._transactions += transactions
 
-    def release(self) -> None:
+    def release(self, transactions: int = 0) -> None:
         """Count one user less, and close after the last."""
         with _sharing:
             self._uses -= 1
+            self._transactions -= transactions
             if not self._uses and self.pid == os.getpid():
                 self._lmdb.close()
                 _shared.pop(self.key, None)
 
+    def abandon(self) -> None:
+        """Close what a child inherited, if that touches nothing of its parent's."""
+        if not self._transactions:
+            self._lmdb.close()
+
     def clear_stale_readers(self) -> int:
         """Free the slots of readers whose processes died; returns how many."""
         return self._lmdb.reader_check()
-
-    def last_page(self) -> int:
-        """Number of the last page the newest state knows of."""
-        return int(self._lmdb.info()["last_pgno"])
 
     def readers(self) -> str:
         """LMDB's table of readers, for people."""
         return self._lmdb.readers()
 
 
+class ReadScope:
+    """A `with` block around a read transaction that begins when this is made.
+
+    A class and not a generator, as one is entered for every route and every page-in.
+    """
+
+    __slots__ = ("_environment", "_transaction", "_txn")
+
+    def __init__(self, environment: Environment) -> None:
+        environment.retain(transactions=1)
+        self._environment = environment
+        try:
+            with translated(environment.path):
+                self._txn, self._transaction = environment.begin_read()
+        except BaseException:
+            environment.release(transactions=1)
+            raise
+
+    def __enter__(self) -> ReadTransaction:
+        return self._transaction
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._txn.abort()
+        self._environment.release(transactions=1)
+        if isinstance(error, lmdb.Error):
+            with translated(self._environment.path):
+                raise error
+
+
 def file_key(path: Path) -> tuple[int, int, int]:
     """What tells one open file of this process from another: after a compaction the same path is another file."""
     try:
-        stat = os.stat(path)
+        stat = path.stat()
     except FileNotFoundError as error:
         raise StoreClosedError(f"{path} is gone") from error
     return os.getpid(), stat.st_dev, stat.st_ino
@@ -161,6 +211,28 @@ def translated(path: Path) -> Iterator[None]:
     except _DAMAGED as error:
         raise CorruptRecordError(f"{path} is damaged or not a store: {error}") from error
     except lmdb.Error as error:
-        if getattr(error, "code", None) in _FULL or isinstance(error, lmdb.DiskError):
+        code = getattr(error, "code", None)
+        # LMDB reports a write that was cut short as EIO, whatever cut it short.
+        if (
+            code in _FULL
+            or isinstance(error, lmdb.DiskError)
+            or (code == errno.EIO and _no_room(path.parent))
+        ):
             raise StoreFullError(f"no space left for {path}; nothing was written") from error
         raise StoreError(f"{path}: {error}") from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFullError(f"no space left for {path}; nothing was written") from error
+        raise
+
+
+def _no_room(folder: Path) -> bool:
+    """Whether a mebibyte cannot be written to a folder for want of space."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            left = len(_PROBE)
+            while left:
+                left -= probe.write(_PROBE[:left]) or 0
+    except OSError as error:
+        return error.errno in _FULL
+    return False

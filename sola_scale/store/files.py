@@ -1,28 +1,25 @@
 """The folder of a store: where its file lies, how it is made, opened and exchanged for another."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from sola_scale.errors import (
-    CorruptRecordError,
-    FingerprintMismatchError,
-    FormatVersionError,
     StoreExistsError,
     StoreNotFoundError,
     StoreReadOnlyError,
 )
-from sola_scale.store.bookkeeping import FORMAT_VERSION, read_manifest, write_manifest
-from sola_scale.store.environment import Environment, file_key
+from sola_scale.store.bookkeeping import FORMAT_VERSION, write_manifest
+from sola_scale.store.environment import Environment, file_key, translated
+from sola_scale.store.header import check_file
 from sola_scale.store.locks import folder_lock
 from sola_scale.store.records import StoreManifest
 
 FILE_NAME = "edits.lmdb"
 NEW_NAME = "edits.new"
 JOURNAL_NAME = "exchange.journal"
-_PAGE = 4096
 
 
 def create_file(folder: Path, manifest: StoreManifest, *, map_size: int, at: int) -> None:
@@ -80,42 +77,10 @@ def open_file(folder: Path, *, map_size: int) -> Environment:
         with folder_lock(folder, exclusive=True):
             finish_exchange(folder)
     with folder_lock(folder, exclusive=False):
+        check_file(path)
         environment = Environment.acquire(path, map_size=map_size)
-    try:
-        check_length(path, environment)
-        environment.clear_stale_readers()
-    except BaseException:
-        environment.release()
-        raise
+    environment.clear_stale_readers()
     return environment
-
-
-def check_length(path: Path, environment: Environment) -> None:
-    """Refuse a file that ends before its last page: touching what is missing would kill the process."""
-    needed, found = (environment.last_page() + 1) * _PAGE, path.stat().st_size
-    if found < needed:
-        raise CorruptRecordError(f"{path} is truncated: {found:,} bytes of {needed:,}; restore it from a backup")
-
-
-def check_manifest(manifest: StoreManifest, fingerprint: Mapping[str, str] | None) -> None:
-    """Refuse a store of a newer format, or of another model, tokenizer or layout than asked.
-
-    Raises:
-        FormatVersionError: Its format is newer.
-        FingerprintMismatchError: The text names each part that differs.
-    """
-    if manifest.format_version > FORMAT_VERSION:
-        raise FormatVersionError(
-            f"the store has format {manifest.format_version}, this version reads up to {FORMAT_VERSION}: upgrade"
-        )
-    given = dict(fingerprint or {})
-    differing = [part for part, value in given.items() if manifest.fingerprint.get(part) != value]
-    if differing:
-        pairs = (f"{p} is {manifest.fingerprint.get(p)!r}, given {given[p]!r}" for p in differing)
-        raise FingerprintMismatchError(
-            f"the store was made with model {manifest.model_name!r} and another {', '.join(differing)}: "
-            + "; ".join(pairs)
-        )
 
 
 def exchange_file(folder: Path) -> None:
@@ -125,7 +90,7 @@ def exchange_file(folder: Path) -> None:
     data would hand its transaction numbers to the new. A journal therefore names the new file, and whoever opens
     the folder next finishes what it finds begun.
     """
-    with folder_lock(folder, exclusive=True):
+    with folder_lock(folder, exclusive=True), translated(folder):
         new = folder / NEW_NAME
         write_whole(folder / JOURNAL_NAME, str(file_key(new)[2]).encode())
         new.rename(folder / FILE_NAME)
@@ -180,12 +145,6 @@ def check_exists(folder: Path) -> None:
     """Raise StoreNotFoundError where there is no store."""
     if not (folder / FILE_NAME).is_file():
         raise StoreNotFoundError(f"there is no store at {folder}: {FILE_NAME} is missing")
-
-
-def admit(environment: Environment, fingerprint: Mapping[str, str] | None, *, upgrade: bool) -> None:
-    """Check the manifest of an opened file."""
-    with environment.read() as txn:
-        check_manifest(read_manifest(txn), fingerprint)
 
 
 def disk_bytes(folder: Path) -> int:

@@ -47,7 +47,11 @@ def to_verification(payload: memoryview, layout: KeyLayout, edit_id: int) -> NDA
 
 
 def _rows(payload: memoryview, dtype: np.dtype, width: int, edit_id: int) -> NDArray[np.floating]:
-    if not len(payload) or len(payload) % (dtype.itemsize * width):
+    if not width and not len(payload):
+        return np.empty(
+            (0, 0), dtype=dtype
+        )  # rows of no numbers: how many there are, the retrieval rows know
+    if not len(payload) or not width or len(payload) % (dtype.itemsize * width):
         raise CorruptRecordError(f"the keys of edit {edit_id} are not rows of {width} numbers", edit_id)
     return np.frombuffer(payload, dtype=dtype).reshape(-1, width)
 

@@ -1,6 +1,9 @@
 """Limits on what a store takes, so that no damaged or hostile size is believed."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sola_scale.errors import RequestError
 from sola_scale.store.records import KeyRows, NewEdit
@@ -10,7 +13,7 @@ MAX_TEXT = 1 << 20
 MAX_RECORD = 1 << 24
 """Bytes of one encoded record."""
 MAX_WEIGHTS = 1 << 26
-"""Bytes of one edit's weights; thirty-two of them share a segment whose offsets are 32-bit."""
+"""Bytes of one edit's weights; a segment full of them just stays below 4 GiB, as its offsets are 32-bit."""
 MAX_ROWS = 1024
 """Keys of one edit."""
 MAX_WIDTH = 1 << 14
@@ -22,10 +25,10 @@ MAX_BLOB = 1 << 31
 
 
 def check_edit(edit: NewEdit) -> None:
-    """Refuse an edit that could not be stored or could never fire.
+    """Refuse an edit that could not be stored; `check_finite` comes on top.
 
     Raises:
-        RequestError: Empty or oversized text, no weights, malformed or non-finite keys.
+        RequestError: Empty or oversized text, no weights, malformed keys.
     """
     if not edit.prompt or not edit.target:
         raise RequestError("an edit needs a prompt and a target, both not empty")
@@ -33,6 +36,8 @@ def check_edit(edit: NewEdit) -> None:
         check_text(text)
     if not 0 < len(edit.weights) <= MAX_WEIGHTS:
         raise RequestError(f"weights take {len(edit.weights):,} bytes, allowed are 1 to {MAX_WEIGHTS:,}")
+    if not all(isinstance(value, (float, int, str)) for value in (edit.details or {}).values()):
+        raise RequestError("details must be numbers or strings")
     check_keys(edit.keys)
 
 
@@ -41,27 +46,40 @@ def check_text(text: str) -> None:
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
-        raise RequestError(f"text holds a lone surrogate, which UTF-8 cannot encode: {text[:80]!a}") from error
+        raise RequestError(
+            f"text holds a lone surrogate, which UTF-8 cannot encode: {text[:80]!a}"
+        ) from error
     if size > MAX_TEXT:
         raise RequestError(f"text of {size:,} bytes starting {text[:40]!r}; the limit is {MAX_TEXT:,}")
 
 
 def check_keys(keys: KeyRows) -> None:
-    """Refuse key rows of wrong shape or type, or with NaN or infinity in them."""
+    """Refuse key rows of wrong shape or type."""
     retrieval, verification = keys.retrieval, keys.verification
     if retrieval.dtype not in (np.float16, np.float32) or verification.dtype != np.float16:
-        raise RequestError(f"keys must be float16 or float32 and float16, not {retrieval.dtype}, {verification.dtype}")
+        raise RequestError(
+            f"keys must be float16 or float32 and float16, not {retrieval.dtype}, {verification.dtype}"
+        )
     if retrieval.ndim != 2 or verification.ndim != 2 or len(retrieval) != len(verification):
         raise RequestError(f"keys must be [n, width] both, not {retrieval.shape} and {verification.shape}")
     if not 0 < len(retrieval) <= MAX_ROWS:
         raise RequestError(f"an edit has 1 to {MAX_ROWS} keys, not {len(retrieval)}")
+    # Without verification heads a calibration's verification vectors are empty.
     if not 0 < retrieval.shape[1] <= MAX_WIDTH or verification.shape[1] > MAX_WIDTH:
-        raise RequestError(f"key widths {retrieval.shape[1]}, {verification.shape[1]} are beyond {MAX_WIDTH}")
-    if not (_finite(retrieval) and _finite(verification)):
-        raise RequestError("keys hold NaN or infinity")
+        raise RequestError(f"key widths {retrieval.shape[1]}, {verification.shape[1]} are not within {MAX_WIDTH}")
 
 
-def _finite(rows: np.ndarray) -> bool:
+def check_finite(keys: Sequence[KeyRows]) -> None:
+    """Refuse NaN and infinity in keys of one layout, all in one look, as a look at a single row costs as much."""
+    if not all(
+        _finite(np.concatenate(rows))
+        for rows in zip(*((k.retrieval, k.verification) for k in keys), strict=True)
+    ):
+        number = next(n for n, k in enumerate(keys) if not (_finite(k.retrieval) and _finite(k.verification)))
+        raise RequestError(f"the keys of number {number} hold NaN or infinity")
+
+
+def _finite(rows: NDArray[np.floating]) -> bool:
     """Whether every number is finite; read from the exponent bits, as float16 arithmetic is slow on CPUs."""
     if rows.dtype != np.float16:
         return bool(np.isfinite(rows).all())

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 from sola_scale.errors import StoreLockedError, StoreReadOnlyError
 
@@ -23,24 +24,30 @@ class WriterLock:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreReadOnlyError(f"{folder} cannot be written: open the store with read_only=True") from error
+            raise StoreReadOnlyError(
+                f"{folder} cannot be written: open the store with read_only=True"
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = self._holder()
             os.close(self._file)
-            raise StoreLockedError(f"{folder} is being written by {holder}; open it with read_only=True") from error
+            raise StoreLockedError(
+                f"{folder} is being written by {holder}; open it with read_only=True"
+            ) from error
         self._sign()
-        # A forked child would hold the lock on after its parent's death.
-        os.register_at_fork(after_in_child=self._drop)
+        _held.add(self)
 
     def release(self) -> None:
         """Let others write."""
         if self._file >= 0 and self._pid == os.getpid():
             os.ftruncate(self._file, 0)
-        self._drop()
+            # Not left to closing: a child forked a moment ago may still have the file open.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close the file; in a forked child this leaves the lock with the parent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -57,6 +64,18 @@ class WriterLock:
             return f"process {told['pid']} on {told['host']} ({told['command']})"
         except (ValueError, KeyError, TypeError):
             return "another process"
+
+
+_held: "WeakSet[WriterLock]" = WeakSet()
+
+
+def _drop_after_fork() -> None:
+    """A child would hold its parent's locks on after the parent's death."""
+    for lock in list(_held):
+        lock.drop()
+
+
+os.register_at_fork(after_in_child=_drop_after_fork)
 
 
 @contextmanager

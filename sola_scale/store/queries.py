@@ -1,40 +1,30 @@
 """Reading edits, keys, weights and the log, each inside a transaction of its caller."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.errors import CorruptRecordError, EditStateError, LogTruncatedError
-from sola_scale.store.bookkeeping import KeyLayout, decoded, read_counters, read_layout, read_state, unpack_owner
+from sola_scale.store.bookkeeping import (
+    KeyLayout,
+    decoded,
+    read_counters,
+    read_layout,
+    read_state,
+    unpack_owner,
+)
 from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Visit
-from sola_scale.store.keyrows import read_keys, read_retrieval, to_retrieval, to_verification
-from sola_scale.store.records import EditFilter, EditRecord, EditStatus, KeyRows
-from sola_scale.store.stored import assemble, read_record, read_stored, scan_states
+from sola_scale.store.keyrows import read_keys, read_retrieval, row_bytes
+from sola_scale.store.records import EditStatus, KeyRows
+from sola_scale.store.stored import read_stored
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, ids_below
 from sola_scale.store.values import pack_id, unpack_id
 from sola_scale.store.verbs import prompt_key
-
-_PAGE = 1024
-
-
-def filtered_page(
-    txn: ReadTransaction, where: EditFilter, after: int
-) -> tuple[list[EditRecord], int | None]:
-    """Matching records of the next page of edits beyond `after`, and where the following one starts, if any."""
-    page = scan_states(txn, after, _PAGE)
-    wanted = [(e, state) for e, state in page if where.status is None or state.status in where.status]
-    records = (assemble(txn, edit_id, state) for edit_id, state in wanted)
-    return [record for record in records if where.matches(record)], page[-1][0] if len(page) == _PAGE else None
-
-
-def named_records(txn: ReadTransaction, where: EditFilter) -> list[EditRecord]:
-    """Matching records among the ids that a filter names."""
-    known = sorted(e for e in set(where.ids or ()) if 0 < e < read_counters(txn).next_edit)
-    records = (read_record(txn, edit_id) for edit_id in known)
-    return [record for record in records if where.matches(record)]
 
 
 def with_prompt(txn: ReadTransaction, prompt: str) -> list[int]:
@@ -53,8 +43,12 @@ def show_weights(txn: ReadTransaction, ids: Iterable[int], visit: Visit) -> None
     """Call `visit` with each edit's checked weights."""
     read = txn.segment_reader(Table.WEIGHTS)
     for edit_id in ids:
-        refuse_purged(txn, edit_id)
-        visit(edit_id, read(edit_id))
+        try:
+            view = read(edit_id)
+        except CorruptRecordError:
+            refuse_purged(txn, edit_id)
+            raise
+        visit(edit_id, view)
 
 
 def refuse_purged(txn: ReadTransaction, edit_id: int) -> None:
@@ -77,11 +71,15 @@ def layout_or_raise(txn: ReadTransaction) -> KeyLayout:
     return layout
 
 
-def owners_of(txn: ReadTransaction, key_ids: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Edit and row of each key; (0, 0) for keys that are not active."""
+def owners_of(txn: ReadTransaction, key_ids: Iterable[int]) -> list[tuple[int, int]]:
+    """Edit and row of each key; (0, 0) for keys that are not active, or whose entry is damaged."""
+    get = txn.getter(Table.KEYS)
     found = []
-    for key_id in key_ids.tolist():
-        payload = txn.get(Table.KEYS, pack_id(key_id))
+    for key_id in key_ids:
+        try:
+            payload = get(pack_id(key_id))
+        except CorruptRecordError:
+            payload = None
         found.append((0, 0) if payload is None else unpack_owner(payload))
     return found
 
@@ -90,45 +88,66 @@ def verification_of(
     txn: ReadTransaction, key_ids: NDArray[np.uint64]
 ) -> tuple[NDArray[np.float16], NDArray[np.uint64]]:
     """Verification rows and owners of keys."""
-    owners = owners_of(txn, key_ids)
+    owners = owners_of(txn, key_ids.tolist())
     layout = read_layout(txn)
-    rows = np.zeros((len(owners), layout.verification_width if layout else 0), dtype=np.float16)
-    if layout is not None:
-        read = txn.segment_reader(verification(read_counters(txn).generation))
-        for number, (edit_id, row) in enumerate(owners):
-            if edit_id:
-                rows[number] = to_verification(read(edit_id), layout, edit_id)[row]
-    return rows, np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
+    width = 2 * layout.verification_width if layout else 0
+    # Bytes are gathered, not arrays: on rows this short NumPy's own calls would take most of the time.
+    rows = bytearray(width * len(owners))
+    read = txn.segment_reader(verification(read_counters(txn).generation))
+    for number, (edit_id, row) in enumerate(owners):
+        if edit_id:
+            rows[number * width : (number + 1) * width] = _row(read(edit_id), row, width, edit_id)
+    found = np.frombuffer(rows, dtype=np.float16).reshape(len(owners), width // 2)
+    return found, np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
+
+
+def _row(payload: memoryview, row: int, width: int, edit_id: int) -> memoryview:
+    """One row of an edit's stored keys; raises CorruptRecordError where there are not so many."""
+    if len(payload) < (row + 1) * width:
+        raise CorruptRecordError(f"edit {edit_id} has fewer keys than the index was given", edit_id)
+    return payload[row * width : (row + 1) * width]
 
 
 def key_block(txn: ReadTransaction, start: int, size: int) -> KeyBlock | None:
     """The active keys from id `start` on, at most `size`; None where there are no more."""
-    keys, owners = [], []
-    for key, _ in txn.scan(Table.KEYS, pack_id(start)):
-        keys.append(unpack_id(key))
-        owners.append(unpack_owner(txn.get(Table.KEYS, key) or b""))
-        if len(keys) == size:
-            break
-    if not keys:
+    key_ids = [unpack_id(key) for key, _ in islice(txn.scan(Table.KEYS, pack_id(start)), size)]
+    if not key_ids:
         return None
-    edit_ids = np.array([edit_id for edit_id, _ in owners], dtype=np.uint64)
-    return KeyBlock(np.array(keys, dtype=np.uint64), edit_ids, _retrieval_rows(txn, owners))
-
-
-def _retrieval_rows(txn: ReadTransaction, owners: list[tuple[int, int]]) -> NDArray[np.floating]:
+    owners = owners_of(txn, key_ids)
     layout = layout_or_raise(txn)
-    rows = np.empty((len(owners), layout.retrieval_width), dtype=layout.row_type.dtype)
+    rows, intact, damaged = _gather(txn, layout, owners)
+    edit_ids = np.array([owners[number][0] for number in intact], dtype=np.uint64)
+    kept = np.array(key_ids, dtype=np.uint64)[intact]
+    return KeyBlock(key_ids[-1], kept, edit_ids, rows, tuple(sorted(damaged)))
+
+
+def _gather(
+    txn: ReadTransaction, layout: KeyLayout, owners: list[tuple[int, int]]
+) -> tuple[NDArray[np.floating], list[int], set[int]]:
+    """Retrieval rows of owners, the places among them that could be read, and the damaged edits."""
     read = txn.segment_reader(retrieval(read_counters(txn).generation))
+    width, _ = row_bytes(layout)
+    rows: list[memoryview] = []
+    intact: list[int] = []
+    damaged: set[int] = set()
     for number, (edit_id, row) in enumerate(owners):
-        rows[number] = to_retrieval(read(edit_id), layout, edit_id)[row]
-    return rows
+        try:
+            if edit_id:
+                rows.append(_row(read(edit_id), row, width, edit_id))
+                intact.append(number)
+        except CorruptRecordError:
+            damaged.add(edit_id)
+    found = np.frombuffer(b"".join(rows), dtype=layout.row_type.dtype)
+    return found.reshape(len(rows), layout.retrieval_width), intact, damaged
 
 
 def log_entries(txn: ReadTransaction, after: int, limit: int) -> list[LogEntry]:
     """Log entries beyond `after`; raises LogTruncatedError."""
     low_water = read_counters(txn).low_water
     if after < low_water:
-        raise LogTruncatedError(f"the log starts after entry {low_water}, asked was {after}: rebuild the index")
+        raise LogTruncatedError(
+            f"the log starts after entry {low_water}, asked was {after}: rebuild the index"
+        )
     found: list[LogEntry] = []
     for key, _ in txn.scan(Table.LOG, pack_id(after + 1)):
         if len(found) == limit:
@@ -164,5 +183,9 @@ def _activations(
     for span in spans:
         if span.edit_id in given:
             yield Activation(span.edit_id, span.key_ids, given[span.edit_id])
-        elif layout is not None and read_state(txn, span.edit_id).first_key == span.first:
-            yield Activation(span.edit_id, span.key_ids, read_retrieval(txn, layout, generation, span.edit_id))
+            continue
+        # Keys that went inactive since are not to be added; damaged ones never.
+        with suppress(CorruptRecordError):
+            if layout is not None and read_state(txn, span.edit_id).first_key == span.first:
+                rows = read_retrieval(txn, layout, generation, span.edit_id)
+                yield Activation(span.edit_id, span.key_ids, rows)

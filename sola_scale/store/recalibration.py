@@ -7,14 +7,21 @@ from itertools import islice
 import msgspec
 
 from sola_scale.errors import EditStateError
-from sola_scale.store.bookkeeping import KeyLayout, pack_owner, pack_state, read_counters, read_state
-from sola_scale.store.bookkeeping import write_counters, write_layout
+from sola_scale.store.bookkeeping import (
+    KeyLayout,
+    pack_owner,
+    pack_state,
+    read_counters,
+    read_state,
+    write_counters,
+    write_layout,
+)
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.keyrows import check_layout, layout_of
-from sola_scale.store.limits import check_keys
+from sola_scale.store.limits import check_finite, check_keys
+from sola_scale.store.listing import scan_states
 from sola_scale.store.records import EditStatus, KeyRows, Operation
 from sola_scale.store.segments import SPAN, entry
-from sola_scale.store.stored import scan_states
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 from sola_scale.store.values import pack_id
@@ -36,6 +43,7 @@ def stage(writing: Writing, calibration: int, rows: Iterable[tuple[int, KeyRows]
             check_keys(keys)
             layout = layout or layout_of(keys, calibration)
             check_layout(layout_of(keys, calibration), layout)
+        check_finite([keys for _, keys in batch])
         with writing() as txn:
             _stage_batch(txn, dict(batch))
     return layout

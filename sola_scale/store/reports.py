@@ -82,7 +82,9 @@ class VerifyReport:
     values: int = 0
     """Checksums compared."""
     damages: list[Damage] = field(default_factory=list)
-    """All that is wrong."""
+    """All that is wrong, but for edits that are quarantined already."""
+    known: list[Damage] = field(default_factory=list)
+    """What is wrong with quarantined edits, which never fire."""
     quarantined: tuple[int, ...] = ()
     """Edits that were stopped for it."""
     repaired: tuple[str, ...] = ()
@@ -95,5 +97,6 @@ class VerifyReport:
 
     @property
     def damaged_edits(self) -> tuple[int, ...]:
-        """Edits that something is wrong with, ascending."""
-        return tuple(sorted({damage.edit_id for damage in self.damages if damage.edit_id is not None}))
+        """Edits that something is wrong with, quarantined ones included, ascending."""
+        found = {damage.edit_id for damage in (*self.damages, *self.known)}
+        return tuple(sorted(edit_id for edit_id in found if edit_id is not None))

@@ -54,7 +54,9 @@ def put_settings(txn: WriteTransaction, settings: Mapping[str, Any]) -> None:
 def read_settings(txn: ReadTransaction) -> dict[str, Any]:
     """All settings."""
     names = [key for key, _ in txn.scan(Table.SETTINGS)]
-    return {name.decode(): decoded(object, txn.get(Table.SETTINGS, name) or b"", "a setting") for name in names}
+    return {
+        name.decode(): decoded(object, txn.get(Table.SETTINGS, name) or b"", "a setting") for name in names
+    }
 
 
 def truncate_log(txn: WriteTransaction, before: int) -> int:
@@ -68,5 +70,3 @@ def truncate_log(txn: WriteTransaction, before: int) -> int:
         counters.low_water = kept - 1
         write_counters(txn, counters)
     return len(gone)
-
-

@@ -1,14 +1,12 @@
-"""The immutable part of an edit's record as it lies on disk, and the record assembled from its parts."""
-
-from typing import Any
+"""The immutable part of an edit's record as it lies on disk, and the events of its history."""
 
 import msgspec
 
 from sola_scale.errors import CorruptRecordError, RequestError
-from sola_scale.store.bookkeeping import State, decoded, read_layout, read_state, unpack_state
+from sola_scale.store.bookkeeping import decoded
 from sola_scale.store.limits import MAX_RECORD
-from sola_scale.store.records import Detail, EditRecord, Event, NewEdit, Operation
-from sola_scale.store.tables import Table
+from sola_scale.store.records import Detail, Event, NewEdit
+from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction, ids_below
 from sola_scale.store.values import Buffer, pack_id, unpack_id
 
@@ -59,7 +57,7 @@ def encode(edit: NewEdit, created_at: int, seq: int) -> bytes:
     )
     try:
         payload = _encoder.encode(stored)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RequestError(f"the record cannot be encoded: {error}") from error
     if len(payload) > MAX_RECORD:
         raise RequestError(f"the record takes {len(payload):,} bytes; the limit is {MAX_RECORD:,}")
@@ -80,6 +78,13 @@ def read_stored(txn: ReadTransaction, edit_id: int) -> StoredRecord:
     if payload is None:
         raise CorruptRecordError(f"edit {edit_id} is missing from table 'records'", edit_id)
     return decode(payload, edit_id)
+
+
+def check_intact(txn: ReadTransaction, edit_id: int, generation: int) -> None:
+    """Raise CorruptRecordError where an edit's text, weights or keys are damaged: then it must not fire."""
+    read_stored(txn, edit_id)
+    for table in (Table.WEIGHTS, retrieval(generation), verification(generation)):
+        txn.segment_reader(table)(edit_id)
 
 
 def erase_text(txn: WriteTransaction, edit_id: int) -> None:
@@ -121,41 +126,3 @@ def erase_notes(txn: WriteTransaction, edit_id: int) -> None:
         events = decoded(list[Event], txn.get(Table.HISTORY, key, edit_id) or b"\x90", "history", edit_id)
         bare = [Event(event.seq, event.at, event.operation) for event in events]
         txn.put(Table.HISTORY, key, _encoder.encode(bare))
-
-
-def read_record(txn: ReadTransaction, edit_id: int) -> EditRecord:
-    """One edit's record; raises UnknownEditError or CorruptRecordError."""
-    return assemble(txn, edit_id, read_state(txn, edit_id))
-
-
-def assemble(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
-    """The public record of an edit from its parts."""
-    stored = read_stored(txn, edit_id)
-    layout = read_layout(txn)
-    first = Event(stored.seq, stored.created_at, Operation.WRITE)
-    fields: dict[str, Any] = {name: getattr(stored, name) for name in _COPIED}
-    return EditRecord(
-        id=edit_id,
-        status=state.status,
-        supersedes=stored.supersedes or None,
-        chain=state.chain,
-        calibration=layout.calibration if layout else 0,
-        key_ids=tuple(range(state.first_key, state.first_key + state.rows)) if state.first_key else (),
-        history=(first, *read_events(txn, edit_id)),
-        **fields,
-    )
-
-
-_COPIED = ("prompt", "target", "paraphrases", "tags", "source", "created_at", "details")
-
-
-def scan_states(txn: ReadTransaction, after: int, limit: int) -> list[tuple[int, State]]:
-    """Ids and states of up to `limit` edits beyond `after`."""
-    found: list[tuple[int, State]] = []
-    for key, _ in txn.scan(Table.STATES, pack_id(after + 1)):
-        edit_id = unpack_id(key)
-        payload = txn.get(Table.STATES, key, edit_id)
-        found.append((edit_id, unpack_state(payload or b"", edit_id)))
-        if len(found) == limit:
-            break
-    return found

@@ -21,6 +21,16 @@ class ReadTransaction:
         value = self._txn.get(key, db=self._tables[table])
         return None if value is None else unseal(table, key, value, edit_id)
 
+    def getter(self, table: Table) -> Callable[[bytes], Buffer | None]:
+        """The same for many keys of one table."""
+        get, database, name = self._txn.get, self._tables[table], table.value
+
+        def read(key: bytes) -> Buffer | None:
+            value = get(key, db=database)
+            return None if value is None else unseal(name, key, value)
+
+        return read
+
     def raw(self, table: Table, key: bytes) -> Buffer | None:
         """The value under a key as it lies there."""
         value: Buffer | None = self._txn.get(key, db=self._tables[table])
@@ -29,14 +39,14 @@ class ReadTransaction:
     def segment_reader(self, table: Table) -> Callable[[int], memoryview]:
         """A function from edit id to checked payload; remembers the last segment, as neighbours share it."""
         last, segment = -1, None
-        txn, database = self._txn, self._tables[table]
+        get, database, name = self._txn.get, self._tables[table], table.value
 
         def read(edit_id: int) -> memoryview:
             nonlocal last, segment
             number = edit_id // segments.SPAN
             if number != last:
-                segment, last = txn.get(pack_id(number), db=database), number
-            return segments.find(table, segment, edit_id)
+                segment, last = get(pack_id(number), db=database), number
+            return segments.find(name, segment, edit_id)
 
         return read
 
@@ -65,10 +75,20 @@ class WriteTransaction(ReadTransaction):
         """Seal and store a value."""
         self._txn.put(key, seal(key, payload), db=self._tables[table])
 
+    def appender(self, table: Table) -> Callable[[bytes, Buffer], None]:
+        """`append` for many values of one table."""
+        put, database = self._txn.put, self._tables[table]
+
+        def append(key: bytes, payload: Buffer) -> None:
+            if not put(key, seal(key, payload), db=database, append=True):
+                raise CorruptRecordError(f"key {key.hex()} of table '{table}' is out of order")
+
+        return append
+
     def append_raw(self, table: Table, key: bytes, value: Buffer) -> None:
         """Store a value as it is beyond the greatest key, which leaves the pages full."""
         if not self._txn.put(key, value, db=self._tables[table], append=True):
-            raise CorruptRecordError(f"key {bytes(key).hex()} of table {table!r} is out of order")
+            raise CorruptRecordError(f"key {bytes(key).hex()} of table '{table}' is out of order")
 
     def append(self, table: Table, key: bytes, payload: Buffer) -> None:
         """Seal and store a value beyond the greatest key."""
@@ -83,7 +103,11 @@ class WriteTransaction(ReadTransaction):
         self._txn.drop(self._tables[table], delete=False)
 
     def put_segments(self, table: Table, changes: Mapping[int, Buffer | None]) -> None:
-        """Store (or with None take out) the payloads of edits in a table of segments."""
+        """Store (or with None take out) the payloads of edits in a table of segments.
+
+        Once a table and transaction: LMDB shortens a value of the same transaction in place without correcting
+        its page count, which is harmless but which its auditor reports.
+        """
         groups: dict[int, dict[int, Buffer | None]] = {}
         for edit_id, payload in changes.items():
             groups.setdefault(edit_id // segments.SPAN, {})[edit_id] = payload

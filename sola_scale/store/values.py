@@ -43,7 +43,9 @@ def unseal(table: str, key: bytes, value: Buffer, edit_id: int | None = None) ->
     end = len(value) - _DIGEST.size
     if end < 1 or value[0] != VALUE_FORMAT or _DIGEST.unpack_from(value, end)[0] != digest(key, value[1:end]):
         owner = "" if edit_id is None else f" of edit {edit_id}"
-        raise CorruptRecordError(f"a value{owner} in table {table!r} is damaged (key {bytes(key).hex()})", edit_id)
+        raise CorruptRecordError(
+            f"a value{owner} in table '{table}' is damaged (key {bytes(key).hex()})", edit_id
+        )
     return value[1:end]
 
 

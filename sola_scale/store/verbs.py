@@ -1,6 +1,7 @@
 """The verbs that change edits, each inside a write transaction of its caller."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 
 from xxhash import xxh3_64_intdigest
 
@@ -9,10 +10,9 @@ from sola_scale.store.bookkeeping import KeyLayout, read_counters, read_layout, 
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import check_layout, layout_of
-from sola_scale.store.limits import check_edit
+from sola_scale.store.limits import check_edit, check_finite
 from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
-from sola_scale.store.segments import find, place
-from sola_scale.store.stored import encode, erase_notes, erase_text, read_stored
+from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text, read_stored
 from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
 from sola_scale.store.transaction import WriteTransaction
 from sola_scale.store.values import pack_id
@@ -40,10 +40,13 @@ def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
             check_layout(layouts[-1], layouts[0])
         except RequestError as error:
             raise RequestError(f"edit {number} of the batch: {error}") from error
+    check_finite([edit.keys for edit in edits])
     return layouts[0]
 
 
-def write_edits(txn: WriteTransaction, edits: Sequence[NewEdit], layout: KeyLayout, at: int) -> LogEntry | None:
+def write_edits(
+    txn: WriteTransaction, edits: Sequence[NewEdit], layout: KeyLayout, at: int
+) -> LogEntry | None:
     """Store checked edits: states and chains first, then what they consist of."""
     stored = read_layout(txn)
     if stored is None:
@@ -63,8 +66,9 @@ def write_edits(txn: WriteTransaction, edits: Sequence[NewEdit], layout: KeyLayo
 
 def _put_contents(txn: WriteTransaction, edits: dict[int, NewEdit], change: Changeset) -> None:
     """Records, prompts, weights and key rows of new edits."""
+    append = txn.appender(Table.RECORDS)
     for edit_id, edit in edits.items():
-        txn.append(Table.RECORDS, pack_id(edit_id), encode(edit, change.at, change.seq))
+        append(pack_id(edit_id), encode(edit, change.at, change.seq))
     # In key order neighbours share a page while it is at hand.
     for key in sorted(prompt_key(edit.prompt) + pack_id(edit_id) for edit_id, edit in edits.items()):
         txn.put(Table.PROMPTS, key, b"")
@@ -82,9 +86,9 @@ def change_status(
     states = {edit_id: read_state(txn, edit_id) for edit_id in unique(ids)}
     asked = {e: state for e, state in states.items() if _changes(txn, operation, e, state.status)}
     change = Changeset(txn, operation, at)
+    if operation is Operation.PURGE:
+        _erase(txn, asked)
     for edit_id in asked:
-        if operation is Operation.PURGE:
-            _erase(txn, edit_id)
         change.mark(edit_id, _STATUS[operation], note)
     change.settle(state.chain for state in asked.values())
     return change.finish()
@@ -94,8 +98,8 @@ def _changes(txn: WriteTransaction, operation: Operation, edit_id: int, status: 
     """Whether the operation changes an edit of this status; raises EditStateError where it must not."""
     if operation is Operation.RESTORE:
         _refuse_purged(edit_id, status, "restored")
-        if status is EditStatus.QUARANTINED:
-            _check_intact(txn, edit_id)
+        if not status.eligible:
+            _refuse_damaged(txn, edit_id)
         return not status.eligible
     if operation is Operation.QUARANTINE:
         _refuse_purged(edit_id, status, "quarantined")
@@ -107,26 +111,20 @@ def _refuse_purged(edit_id: int, status: EditStatus, verb: str) -> None:
         raise EditStateError(f"edit {edit_id} is purged: it cannot be {verb}")
 
 
-def _check_intact(txn: WriteTransaction, edit_id: int) -> None:
-    """Refuse to bring back an edit whose parts are damaged."""
-    generation = read_counters(txn).generation
+def _refuse_damaged(txn: WriteTransaction, edit_id: int) -> None:
     try:
-        read_stored(txn, edit_id)
-        for table in (Table.WEIGHTS, retrieval(generation), verification(generation)):
-            find(table, txn.raw(table, pack_id(place(edit_id)[0])), edit_id)
+        check_intact(txn, edit_id, read_counters(txn).generation)
     except CorruptRecordError as error:
         raise EditStateError(f"edit {edit_id} cannot be restored: {error}") from error
 
 
-def _erase(txn: WriteTransaction, edit_id: int) -> None:
-    """Take text, weights and keys of an edit out of every table, both key generations included."""
-    try:
-        prompt = read_stored(txn, edit_id).prompt
-        txn.delete(Table.PROMPTS, prompt_key(prompt) + pack_id(edit_id))
-    except CorruptRecordError:
-        # Its text cannot be read, so its entry among the prompts cannot be named; `verify` drops it.
-        pass
-    erase_text(txn, edit_id)
-    erase_notes(txn, edit_id)
+def _erase(txn: WriteTransaction, ids: Collection[int]) -> None:
+    """Take text, weights and keys of edits out of every table, both key generations included."""
+    for edit_id in ids:
+        # Where its text cannot be read its entry among the prompts cannot be named; `verify` drops it.
+        with suppress(CorruptRecordError):
+            txn.delete(Table.PROMPTS, prompt_key(read_stored(txn, edit_id).prompt) + pack_id(edit_id))
+        erase_text(txn, edit_id)
+        erase_notes(txn, edit_id)
     for table in SEGMENTED:
-        txn.put_segments(table, {edit_id: None})
+        txn.put_segments(table, dict.fromkeys(ids))

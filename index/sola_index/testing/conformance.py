@@ -17,7 +17,7 @@ DIM = 32
 def unit_keys(count: int, seed: int, dim: int = DIM) -> Floats:
     """Random unit keys, float32 [N, D]."""
     keys_ND = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return keys_ND / np.linalg.norm(keys_ND, axis=1, keepdims=True)
+    return np.asarray(keys_ND / np.linalg.norm(keys_ND, axis=1, keepdims=True), np.float32)
 
 
 def consecutive(count: int, first: int = 1) -> Ids:
@@ -51,6 +51,7 @@ class IndexConformance(abc.ABC):
 
     def settle(self, index: NearestKeyIndex) -> None:
         """Let background work finish; for implementations that have any."""
+        del index
 
     size = 600
     """How many keys the larger tests use; raise it to reach the tiers of an implementation."""
@@ -265,7 +266,8 @@ class IndexConformance(abc.ABC):
         found, truth = index.search(queries_MD, 6, exact=True), twin.search(queries_MD, 6)
         np.testing.assert_array_equal(found.ids, truth.ids)
         np.testing.assert_array_equal(found.distances, truth.distances)
-        np.testing.assert_array_equal(index.search(queries_MD, 1).distances[:, 0], truth.distances[:, 0])
+        # Ids of rows 1, 6, 11, ... are removed; the others are live and lie at distance zero from themselves.
+        assert (index.search(keys_ND[2::5], 1).distances == 0).all()
         radius = float(truth.distances[:, 1].max())
         near, all_near = index.within(queries_MD, radius), twin.within(queries_MD, radius)
         np.testing.assert_array_equal(near.ids, all_near.ids)

@@ -42,8 +42,9 @@ class TrainingConfig:
     """Most given paraphrases that are trained on; the views of all are taken."""
     patience: int = 2
     """Times an edit that fails in 4 bits trains on before it is stored wider."""
-    long_target: int = 12
-    """Targets of more tokens than this use the largest layout from the start."""
+    class_limits: tuple[int, ...] = (3, 12)
+    """Answers of more tokens than the first number start in the second size class, and so on. Answers beyond the last
+    are sentences: they are trained in their own prompt alone, for a stock context would cost them as much again."""
     seed: int = 0
     """Of the random start, together with the job's token: an edit's start depends on nothing else."""
 

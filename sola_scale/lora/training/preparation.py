@@ -36,9 +36,13 @@ class TokenizedJob:
         """Sort key that keeps padding small: answer first, since every step pays for it, then prompt."""
         return len(self.contexts[0].target), len(self.contexts[0].prompt)
 
+    def size_class(self, config: TrainingConfig) -> int:
+        """Return the size class that the answer's length asks for."""
+        return sum(len(self.contexts[0].target) > limit for limit in config.class_limits)
+
     def is_long(self, config: TrainingConfig) -> bool:
         """Whether the answer is a sentence rather than a name."""
-        return len(self.contexts[0].target) > config.long_target
+        return self.size_class(config) == len(config.class_limits)
 
     @property
     def tokens(self) -> int:

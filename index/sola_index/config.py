@@ -1,0 +1,70 @@
+"""Where tiers change and how hard they look; the defaults are measured on real keys, see ``docs/index.md``."""
+
+import dataclasses
+
+from sola_index.errors import KeyIndexError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """Tuning of an index; the contract holds under any setting."""
+
+    scan_from: int = 4_096
+    """Rows from which codes are scanned instead of full keys."""
+    lists_from: int = 65_536
+    """Rows from which codes lie in lists."""
+    growth: float = 6.0
+    """Rebuild when the rows have grown to this multiple of those it was trained on."""
+    dead_share: float = 0.25
+    """Rebuild, and copy the live rows together, when this share of the rows is dead."""
+    drift: float = 1.5
+    """Rebuild when the mean squared code error of new keys is this multiple of the training sample's."""
+    imbalance: float = 2.0
+    """Rebuild when the lists' imbalance is this multiple of what it was after training."""
+    tail: int = 64
+    """Rows that may wait, searched exactly, until they are encoded together."""
+    shallow: int = 64
+    """Codes whose keys are measured first."""
+    deep: int = 256
+    """Codes whose keys are measured when the nearest of the first is not near."""
+    nearness: float = 1.2
+    """A key is near when it is nearer than this multiple of the typical error of a code."""
+    first_lists: int = 24
+    """Lists looked into first."""
+    slant: float = 0.5
+    """Further lists are looked into where a key at the list's typical radius, seen under an angle with this cosine
+    from its centre, would be nearer than the nearest found."""
+    most_lists: float = 0.5
+    """Greatest share of the lists that a query looks into."""
+    sample: int = 81_920
+    """Most rows that training looks at."""
+    seed: int = 1234
+    """Seed of training."""
+    device_flat: int = 10_000_000
+    """Live keys up to which a GPU compares with all of them; beyond, it searches an IVF clone."""
+    device_spare: int = 24
+    """Candidates beyond k that are taken from a GPU, whose float16 distances may misplace near ties."""
+    device_probes: int = 256
+    """Lists of the clone that are looked into."""
+    device_stale: float = 0.07
+    """Share of rows added or removed since the clone at which it is made again."""
+    background: bool = True
+    """Rebuild in a thread; otherwise inside the call to ``add`` or ``remove`` that makes it due."""
+
+    def __post_init__(self) -> None:
+        if not 256 <= self.scan_from <= self.lists_from:
+            raise KeyIndexError("scan_from must be at least 256 and not above lists_from")
+        if self.growth <= 1 or self.drift <= 1 or self.imbalance <= 1:
+            raise KeyIndexError("growth, drift and imbalance are multiples above one")
+        if not 0 < self.dead_share < 1:
+            raise KeyIndexError("dead_share must lie between zero and one")
+        if min(self.tail, self.shallow, self.first_lists) < 1 or self.deep < self.shallow:
+            raise KeyIndexError(
+                "tail, shallow and first_lists must be at least one, and deep at least shallow"
+            )
+        if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
+            raise KeyIndexError(
+                "device_flat, device_spare and device_probes must be at least one, device_stale a share"
+            )
+        if self.sample < self.scan_from:
+            raise KeyIndexError("sample must be at least scan_from")

@@ -1,0 +1,66 @@
+"""The compressed scan tier: every code is looked at, the best are measured on the full keys."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sola_index.backend import faiss
+from sola_index.compressed import CompressedTier, Measures, code_errors, restore_parts, sub_quantizers
+from sola_index.config import IndexConfig
+from sola_index.contract import Floats, Rows
+from sola_index.frame import Frame
+from sola_index.shortlist import Shortlist
+
+# Shapes: M queries, N keys, D dimensions, Z dimensions of the frame, R candidates a query.
+NO_LISTS: npt.NDArray[np.int64] = np.empty(0, np.int64)
+
+
+class ScanTier(CompressedTier):
+    """4-bit product codes without lists: exact in effect, linear, 32 bytes a key at 256 dimensions."""
+
+    name: ClassVar[str] = "scan"
+
+    @classmethod
+    def train(cls, config: IndexConfig, sample_ND: Floats, rows: int) -> "ScanTier":
+        """An empty tier fitted to a sample of the ``rows`` keys it is made for."""
+        frame = Frame.fit(sample_ND, config.seed)
+        sample_NZ = frame(sample_ND)
+        codes = faiss.IndexPQFastScan(frame.width, sub_quantizers(frame), 4)
+        codes.pq.cp.seed = config.seed
+        codes.train(sample_NZ)
+        error = float(code_errors(codes.pq, sample_NZ).mean())
+        measures = Measures(trained_on=rows, trained_error=error, recent_error=error)
+        return cls(config, sample_ND.shape[1], frame, codes, measures)
+
+    @classmethod
+    def restore(cls, config: IndexConfig, dim: int, arrays: dict[str, npt.NDArray[Any]]) -> "ScanTier":
+        """The tier that gave these arrays."""
+        return cls(config, dim, *restore_parts(dim, arrays))
+
+    def propose(self, shortlists: list[Shortlist], queries_MD: Floats, dead_share: float, k: int) -> None:
+        """Measure the nearest codes; those further down the list only where the first ones are not near."""
+        shallow, deep = self.depths(dead_share, k)
+        _, rows_MR = self.scan(self.frame(queries_MD), deep, None)
+        near = self.config.nearness**2 * self.measures.trained_error
+        for shortlist, rows_R in zip(shortlists, rows_MR, strict=True):
+            shortlist.offer(rows_R[:shallow])
+            if shortlist.nearest_squared > near:
+                shortlist.offer(rows_R[shallow:])
+
+    def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:
+        """There are no lists to choose from."""
+        del query_Z, radius
+        return NO_LISTS
+
+    def scan(
+        self, queries_MZ: Floats, depth: int, lists_ML: npt.NDArray[np.int64] | None
+    ) -> tuple[Floats, Rows]:
+        """Nearest among all codes."""
+        del lists_ML
+        squared_MR, rows_MR = self.codes.search(queries_MZ, depth)
+        return squared_MR, rows_MR
+
+    def _append(self, start: int, keys_NZ: Floats) -> None:
+        del start  # codes are numbered in the order they come, which is that of the rows
+        self.codes.add(keys_NZ)

@@ -1,0 +1,57 @@
+"""The candidates of one query, measured on the full keys as they come in."""
+
+import numpy as np
+
+from sola_index.contract import Floats, Metric, Rows
+from sola_index.distances import to_metric
+from sola_index.table import KeyTable
+
+# Shapes: C candidates, D dimensions, K answers.
+MARGIN = 4
+"""Candidates beyond k that are kept to the end: a square root may make two different squares equal."""
+
+
+class Shortlist:
+    """Live candidate rows with their distances; a row may be offered again."""
+
+    __slots__ = ("_rows", "_squared", "metric", "nearest_squared", "query_D", "table")
+
+    def __init__(self, table: KeyTable, metric: Metric, query_D: Floats) -> None:
+        self.table = table
+        self.metric = metric
+        self.query_D = query_D
+        self.nearest_squared = float("inf")
+        """Squared Euclidean distance of the nearest candidate so far."""
+        self._rows: list[Rows] = []
+        self._squared: list[Floats] = []
+
+    def offer(self, rows_C: Rows) -> None:
+        """Measure rows that are live and keep them; negative rows are holes."""
+        if not len(rows_C):
+            return
+        rows_C = rows_C[self.table.live_N[rows_C] & (rows_C >= 0)]
+        if len(rows_C):
+            squared_C = self.table.squared_distances(self.query_D, rows_C)
+            self.nearest_squared = min(self.nearest_squared, float(squared_C.min()))
+            self._rows.append(rows_C)
+            self._squared.append(squared_C)
+
+    @property
+    def offered(self) -> int:
+        """How many live candidates were offered, repetitions included."""
+        return sum(map(len, self._rows))
+
+    def best(self, k: int | None) -> tuple[Rows, Floats]:
+        """The k nearest (or all), nearest first, equal distances in row order, without repetition."""
+        if not self._rows:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        rows_C, squared_C = self._rows[0], self._squared[0]
+        if len(self._rows) > 1:
+            rows_C, first_C = np.unique(np.concatenate(self._rows), return_index=True)
+            squared_C = np.concatenate(self._squared)[first_C]
+        if k is not None and len(rows_C) > k + MARGIN:
+            near_C = squared_C <= np.partition(squared_C, k + MARGIN)[k + MARGIN]
+            rows_C, squared_C = rows_C[near_C], squared_C[near_C]
+        distances_C = to_metric(squared_C, self.metric)
+        order_C = np.lexsort((rows_C, distances_C))[:k]
+        return rows_C[order_C], distances_C[order_C]

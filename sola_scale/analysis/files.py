@@ -1,0 +1,199 @@
+"""A trial from a folder of public editing data: CounterFact, zsRE (KnowEdit), KAMEL, WISE hallucination."""
+
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sola_scale.analysis.trial import NOBODY, Pool, Trial
+from sola_scale.keys import Negative, Pairs, default_pairs
+
+Record = dict[str, Any]
+
+_BESIDE, _UNSEEN = 100_000, 6_000
+"""Questions of KAMEL set apart for the crowd of edits, and for strangers to it."""
+
+
+class KamelSplit(NamedTuple):
+    """Disjoint questions of one set of templates."""
+
+    crowd: list[str]
+    """Edits beside the tested ones."""
+    unseen: list[str]
+    """Asked, but not in the store."""
+    fitting: list[str]
+    """A crowd to fit among; of half the relations only."""
+
+
+def read_records(folder: Path, name: str) -> list[Record]:
+    """Read ``name.jsonl.gz``; an absent file is an empty set."""
+    path = folder / f"{name}.jsonl.gz"
+    if not path.is_file():
+        return []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def read_trial(folder: Path, *, crowd: int, edits: int = 3000, unseen: int = 4000) -> Trial:
+    """Make the trial: edits of CounterFact and zsRE among a crowd of KAMEL edits.
+
+    Args:
+        folder: where the data lies; see ``docs/routing.md`` for the files.
+        crowd: KAMEL edits beside the tested ones.
+        edits: CounterFact edits tested.
+        unseen: KAMEL questions asked whose edit is not in the store.
+    """
+    builder = _Builder()
+    for record in read_records(folder, "counterfact-edit")[:edits]:
+        builder.counterfact(record)
+    for record in read_records(folder, "zsre-knowedit"):
+        builder.zsre(record)
+    kamel = split_kamel(folder)
+    builder.ask("KAMEL question not in the store", kamel.unseen[:unseen])
+    builder.ask("unrelated sentence", _sentences(folder))
+    return builder.trial(tuple(kamel.crowd[:crowd]))
+
+
+def split_kamel(folder: Path, *, seed: int = 5) -> KamelSplit:
+    """Split the distinct questions of KAMEL, the same way every time."""
+    by_question: dict[str, Record] = {}
+    for record in read_records(folder, "kamel"):
+        by_question.setdefault(record["question"], record)
+    records = list(by_question.values())
+    relations = sorted({record["relation"] for record in records})
+    rng = random.Random(seed)  # noqa: S311 (a split, no secret)
+    rng.shuffle(relations)
+    fitted = set(relations[: len(relations) // 2])
+    rng.shuffle(records)
+    rest = records[_BESIDE + _UNSEEN :]
+    return KamelSplit(
+        crowd=[record["question"] for record in records[:_BESIDE]],
+        unseen=[record["question"] for record in records[_BESIDE : _BESIDE + _UNSEEN]],
+        fitting=[record["question"] for record in rest if record["relation"] in fitted],
+    )
+
+
+def _sentences(folder: Path, limit: int = 500) -> list[str]:
+    """First sentences of the passages and of the web texts of the hallucination set."""
+    texts: list[str] = []
+    for record in read_records(folder, "hallucination-wise")[:limit]:
+        texts += [record["prompt"].split(". ")[0][:120], record["locality_prompt"].split(". ")[0][:120]]
+    return texts
+
+
+_SPECS = {
+    "an edit's own prompt": ("right", 1.0),
+    "CounterFact paraphrase": ("right", 0.90),
+    "zsRE paraphrase": ("right", 0.93),
+    "KAMEL question not in the store": ("silent", 0.001),
+    "CounterFact neighbour (other subject)": ("silent", 0.02),
+    "zsRE neighbour (other relation)": ("silent", 0.01),
+    "unrelated sentence": ("silent", 0.001),
+}
+"""What is wanted of each pool, and the project's target."""
+
+
+class _Builder:
+    """Collects edits, facts and pools."""
+
+    def __init__(self) -> None:
+        self._edits: dict[str, int] = {}
+        self._facts: dict[tuple[str, str], int] = {}
+        self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in _SPECS}
+        self._neighbours: list[tuple[str, str, str]] = []
+
+    def counterfact(self, record: Record) -> None:
+        fact = self._edit(record["prompt"], record["subject"], record["ground_truth"])
+        self._asked["CounterFact paraphrase"].append((record["rephrase_prompt"], fact))
+        name = "CounterFact neighbour (other subject)"
+        self._neighbours.append((name, record["locality_prompt"], record["locality_ground_truth"]))
+
+    def zsre(self, record: Record) -> None:
+        fact = self._edit(record["prompt"], record["subject"], _first(record["ground_truth"]))
+        self._asked["zsRE paraphrase"].append((record["rephrase_prompt"], fact))
+        for entry in record["locality"].get("Relation_Specificity", []):
+            answer = _first(entry["ground_truth"])
+            self._neighbours.append(("zsRE neighbour (other relation)", entry["prompt"], answer))
+
+    def ask(self, name: str, texts: list[str]) -> None:
+        self._asked[name] += [(text, NOBODY) for text in texts]
+
+    def trial(self, crowd: tuple[str, ...]) -> Trial:
+        for name, text, answer in self._neighbours:
+            # a neighbour whose own fact was edited as well is no neighbour: to fire that edit is right
+            if not any(subject in text for subject in self._subjects(answer)):
+                self._asked[name].append((text, NOBODY))
+        pools = [
+            Pool(
+                name=name,
+                texts=tuple(text for text, _ in self._asked[name]),
+                facts=np.array([fact for _, fact in self._asked[name]], dtype=np.int64),
+                wanted=wanted,
+                target=target,
+            )
+            for name, (wanted, target) in _SPECS.items()
+            if self._asked[name]
+        ]
+        facts = np.array(list(self._edits.values()), dtype=np.int64)
+        return Trial(edits=tuple(self._edits), facts=facts, crowd=crowd, pools=tuple(pools))
+
+    def _edit(self, prompt: str, subject: str, answer: str) -> int:
+        # subject and old answer name the fact: the sets do not give the relation
+        fact = self._facts.setdefault((subject, answer), len(self._facts))
+        if prompt not in self._edits:
+            self._edits[prompt] = fact
+            self._asked["an edit's own prompt"].append((prompt, fact))
+        return fact
+
+    def _subjects(self, answer: str) -> list[str]:
+        if not hasattr(self, "_by_answer"):
+            self._by_answer: dict[str, list[str]] = {}
+            for subject, known in self._facts:
+                self._by_answer.setdefault(known, []).append(subject)
+        return self._by_answer.get(answer, [])
+
+
+def _first(value: Any) -> str:
+    return str(value[0]) if isinstance(value, list) else str(value)
+
+
+def read_fitting_pairs(folder: Path, *, questions: int = 3000, crowd: int = 6000) -> list[Pairs]:
+    """Pairs for fitting: CounterFact (train), MQuAKE paraphrases, the shipped pairs, and a crowd of KAMEL questions.
+
+    Args:
+        folder: where the data lies.
+        questions: taken of CounterFact and of the shipped pairs each, at most.
+        crowd: KAMEL questions that make the crowd; none of them is in a trial.
+    """
+    records = read_records(folder, "counterfact-train")[:questions]
+    pairs = list(_counterfact_pairs(records))
+    pairs += [Pairs(prompt=group[0], paraphrases=tuple(group[1:4])) for group in _mquake(folder)[:1200]]
+    pairs += default_pairs()[:questions]
+    return pairs + [Pairs(prompt=question) for question in split_kamel(folder).fitting[:crowd]]
+
+
+def _counterfact_pairs(records: list[Record]) -> Iterator[Pairs]:
+    by_answer: dict[str, list[str]] = {}
+    for record in records:
+        by_answer.setdefault(record["ground_truth"], []).append(record["subject"])
+    for record in records:
+        near = record["locality_prompt"]
+        edited = any(subject in near for subject in by_answer.get(record["locality_ground_truth"], []))
+        negatives = () if edited else (Negative(prompt=near, kind="same-relation"),)
+        yield Pairs(prompt=record["prompt"], paraphrases=(record["rephrase_prompt"],), negatives=negatives)
+
+
+def _mquake(folder: Path, seed: int = 3) -> list[list[str]]:
+    """Groups of phrasings; a group that shares a phrasing with an earlier one asks its question and is left out."""
+    seen: set[str] = set()
+    groups = []
+    for record in read_records(folder, "paraphrase-mquake"):
+        if not seen.intersection(record["questions"]):
+            groups.append(record["questions"])
+            seen.update(record["questions"])
+    random.Random(seed).shuffle(groups)  # noqa: S311 (a split, no secret)
+    return groups

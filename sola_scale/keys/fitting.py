@@ -1,0 +1,238 @@
+"""Fitting a calibration: heads in closed form, scorers on posed routing problems, the threshold out of fold.
+
+Shape legend: N texts, V views, D width, Q problems, k candidates, F features.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sola_scale.backbone import Backbone, View, capture_views, fingerprint
+from sola_scale.errors import CalibrationError
+from sola_scale.keys.calibration import Calibration, Keys, listwise_features
+from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
+from sola_scale.keys.heads import Head, fit_head
+from sola_scale.keys.layout import Layout, default_layout
+from sola_scale.keys.pairs import Pairs
+from sola_scale.keys.perceptron import fit_perceptron
+from sola_scale.keys.problems import Problems, pose
+from sola_scale.keys.scorer import Floats, Perceptron, distinct, head_cosines, sigmoid
+
+Bools = NDArray[np.bool_]
+
+
+def capture_all(
+    backbone: Backbone,
+    texts: Sequence[str],
+    views: Sequence[View],
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Floats:
+    """Views of many texts, ``[N, V, D]`` float32, run in batches of like length; ``progress(done, all)`` is told."""
+    lengths = [len(tokens) for tokens in backbone.tokenizer(list(texts))["input_ids"]]
+    order = sorted(range(len(texts)), key=lengths.__getitem__)
+    width = backbone.architecture.width
+    views_NVD = np.zeros((len(texts), len(views), width), dtype=np.float32)
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        captured: torch.Tensor = capture_views(backbone, [texts[place] for place in places], views)
+        views_NVD[places] = captured.float().cpu().numpy()
+        if progress is not None:
+            progress(start + len(places), len(order))
+    return views_NVD
+
+
+def fit_calibration(
+    backbone: Backbone,
+    pairs: Sequence[Pairs],
+    *,
+    false_fire: float = 0.01,
+    seed: int = 0,
+    layout: Layout | None = None,
+    note: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Fit a calibration for a model from calibration pairs; minutes on a CPU, equal for equal input and seed.
+
+    Raises:
+        CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
+    """
+    layout = layout or default_layout(len(backbone.architecture.layers))
+    corpus = corpus_of(pairs)
+    views_NVD = capture_all(backbone, corpus.texts, layout.views, progress=progress)
+    return fit_from_views(
+        corpus,
+        views_NVD,
+        layout,
+        model=fingerprint(backbone)["model"],
+        false_fire=false_fire,
+        seed=seed,
+        note=note,
+    )
+
+
+def fit_from_views(
+    corpus: Corpus,
+    views_NVD: NDArray[np.floating],
+    layout: Layout,
+    *,
+    model: str,
+    false_fire: float = 0.01,
+    seed: int = 0,
+    folds: int = 3,
+    note: str = "",
+) -> Calibration:
+    """Fit from views that are at hand: ``views_NVD`` has the texts of ``corpus`` and the views of ``layout``.
+
+    Heads are fitted on the other folds of questions before a fold's problems are posed: a head is too good on the
+    pairs it was fitted on, and a scorer or a threshold fitted on those would trust it too much.
+
+    Raises:
+        CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
+    """
+    _check(corpus, false_fire, folds)
+    fold_N = (
+        np.random.default_rng(seed).permutation(int(corpus.question_N.max()) + 1)[corpus.question_N] % folds
+    )
+    features, problems = [], []
+    for fold in range(folds):
+        heads = _fit_heads(corpus, views_NVD, layout, fold_N != fold)
+        draft = _draft(layout, heads, model)
+        keys = draft.keys(views_NVD.astype(np.float32))
+        posed = pose(corpus, keys, queries=fold_N == fold)
+        problems.append(posed)
+        features.append(_Similarities.of(draft, keys, posed))
+    pair, listwise, threshold = _fit_scorers(corpus, features, problems, false_fire=false_fire, seed=seed)
+    heads = _fit_heads(corpus, views_NVD, layout, np.ones(len(corpus), dtype=np.bool_))
+    return Calibration(
+        views=layout.views,
+        retrieval=heads[0],
+        heads=tuple(heads[1:]),
+        pair=pair,
+        listwise=listwise,
+        threshold=threshold,
+        false_fire=false_fire,
+        model=model,
+        note=note,
+    )
+
+
+def _check(corpus: Corpus, false_fire: float, folds: int) -> None:
+    if not 0 < false_fire < 1:
+        raise CalibrationError(f"the false-fire rate must lie between 0 and 1, not {false_fire}")
+    asked = corpus.question_N[corpus.role_N == ASKED]
+    paraphrased = int((np.unique(asked, return_counts=True)[1] > 1).sum())
+    if paraphrased < 10 * folds:
+        raise CalibrationError(
+            f"{paraphrased} questions with a paraphrase are too few to calibrate with; give at least {10 * folds}, "
+            "better some thousands"
+        )
+
+
+def _fit_heads(corpus: Corpus, views_NVD: NDArray[np.floating], layout: Layout, keep_N: Bools) -> list[Head]:
+    place = {view: number for number, view in enumerate(layout.views)}
+    kept_N = keep_N & (corpus.role_N == ASKED)
+    wanted = ((layout.retrieval, layout.retrieval_dim), *layout.heads)
+    return [
+        fit_head(
+            views_NVD[kept_N, place[view]].astype(np.float32),
+            corpus.question_N[kept_N],
+            view=place[view],
+            dim=dim,
+        )
+        for view, dim in wanted
+    ]
+
+
+def _draft(layout: Layout, heads: list[Head], model: str) -> Calibration:
+    blank = Perceptron(mean_F=np.zeros(1, np.float32), scale_F=np.ones(1, np.float32), weights=(), biases=())
+    return Calibration(
+        views=layout.views,
+        retrieval=heads[0],
+        heads=tuple(heads[1:]),
+        pair=blank,
+        listwise=blank,
+        threshold=0.5,
+        false_fire=0.5,
+        model=model,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Similarities:
+    """What scorers are fitted on: cosines of queries and candidates, and of candidates among each other."""
+
+    cosines_QkH: Floats
+    among_QkkH: Floats
+    distance_Qk: Floats
+
+    @staticmethod
+    def of(draft: Calibration, keys: Keys, problems: Problems) -> "_Similarities":
+        dims = [head.dim for head in draft.heads]
+        wide_NM = keys.verification_BM.astype(np.float32)
+        cosines, among = [], []
+        for start in range(0, len(problems), 256):
+            block = slice(start, start + 256)
+            candidate_BkM = wide_NM[problems.candidate_Qk[block]]
+            cosines.append(head_cosines(wide_NM[problems.query_Q[block], None], candidate_BkM, dims))
+            among.append(head_cosines(candidate_BkM[:, :, None], candidate_BkM[:, None], dims))
+        return _Similarities(
+            cosines_QkH=np.concatenate(cosines),
+            among_QkkH=np.concatenate(among),
+            distance_Qk=problems.distance_Qk,
+        )
+
+
+def _fit_scorers(
+    corpus: Corpus,
+    similar: list[_Similarities],
+    problems: list[Problems],
+    *,
+    false_fire: float,
+    seed: int,
+) -> tuple[Perceptron, Perceptron, float]:
+    """Fit both scorers on all folds; set the threshold on scores from scorers that did not see the fold."""
+    pairs = [(part.cosines_QkH, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)]
+    pair = _fit(pairs, seed)
+    lists = [
+        (_list_features(pair, part), posed.label_Qk) for part, posed in zip(similar, problems, strict=True)
+    ]
+    best_Q, unknown_Q, role_Q = [], [], []
+    for held, (features_QkF, _) in enumerate(lists):
+        seen = _fit([part for place, part in enumerate(lists) if place != held], seed)
+        best_Q.append(sigmoid(seen(features_QkF)).max(axis=1))
+        unknown_Q.append(~problems[held].known_Q)
+        role_Q.append(corpus.role_N[problems[held].query_Q])
+    unknown = np.concatenate(unknown_Q)
+    threshold = choose_threshold(np.concatenate(best_Q)[unknown], np.concatenate(role_Q)[unknown], false_fire)
+    return pair, _fit(lists, seed), threshold
+
+
+def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: float) -> float:
+    """The smallest threshold that keeps the false fires of every pool of unanswerable queries to their rate.
+
+    Near misses (same subject, same relation) may fire at ``false_fire``; everything else, which is what a router
+    mostly meets, at a tenth of it.
+    """
+    needed = [0.5]
+    for role in np.unique(role_Q):
+        rate = false_fire if role < ASKED - 1 else false_fire / 10
+        needed.append(float(np.quantile(best_Q[role_Q == role], 1 - rate, method="higher")))
+    return min(1.0, float(np.nextafter(np.float32(max(needed)), np.float32(2))))
+
+
+def _list_features(pair: Perceptron, similar: _Similarities) -> Floats:
+    groups_Qk = np.broadcast_to(np.arange(similar.distance_Qk.shape[1]), similar.distance_Qk.shape)
+    mask_Qk = np.ones(similar.distance_Qk.shape, dtype=np.bool_)
+    rivals_Qkk = distinct(pair(similar.among_QkkH), groups_Qk, mask_Qk)
+    return listwise_features(similar.cosines_QkH, similar.distance_Qk, rivals_Qkk)
+
+
+def _fit(parts: list[tuple[Floats, Bools]], seed: int) -> Perceptron:
+    features = np.concatenate([part.reshape(-1, part.shape[-1]) for part, _ in parts])
+    labels = np.concatenate([label.reshape(-1) for _, label in parts])
+    return fit_perceptron(features, labels, seed=seed)

@@ -1,0 +1,60 @@
+"""Fitting the small perceptrons with scikit-learn; what is kept is their arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sola_scale.errors import CalibrationError
+from sola_scale.keys.scorer import Floats, Perceptron
+
+HIDDEN = (64, 32)
+_BATCH = 256
+_STEPS = 2500
+"""Optimiser steps at least: few examples are passed over more often."""
+_EPOCHS = (12, 200)
+
+
+def fit_perceptron(features_NF: Floats, labels_N: NDArray[np.bool_], *, seed: int) -> Perceptron:
+    """Fit P(label | features) by log loss; equal input and seed give equal arrays.
+
+    Raises:
+        CalibrationError: all labels are equal.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    if labels_N.all() or not labels_N.any():
+        raise CalibrationError(
+            "no paraphrase finds its own question among its neighbours: the views carry nothing"
+        )
+    mean_F = features_NF.mean(axis=0, dtype=np.float64)
+    scale_F = features_NF.std(axis=0, dtype=np.float64) + 1e-6
+    batch = min(_BATCH, len(features_NF))
+    epochs = int(np.clip(-(-_STEPS * batch // len(features_NF)), *_EPOCHS))
+    model: Any = MLPClassifier(
+        hidden_layer_sizes=HIDDEN,
+        alpha=1e-4,
+        batch_size=batch,
+        max_iter=epochs,
+        n_iter_no_change=epochs,
+        tol=0.0,
+        random_state=seed,
+    )
+    _fit_quietly(model, (features_NF - mean_F) / scale_F, labels_N)
+    return Perceptron(
+        mean_F=mean_F.astype(np.float32),
+        scale_F=scale_F.astype(np.float32),
+        weights=tuple(weight.astype(np.float32) for weight in model.coefs_),
+        biases=tuple(bias.astype(np.float32) for bias in model.intercepts_),
+    )
+
+
+def _fit_quietly(model: Any, features_NF: NDArray[np.floating], labels_N: NDArray[np.bool_]) -> None:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # a fixed number of epochs is the stopping rule, reached every time
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features_NF.astype(np.float32), labels_N)

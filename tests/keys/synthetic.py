@@ -1,0 +1,52 @@
+"""Synthetic views: questions as subject plus relation vectors, with phrasing noise that calibration must learn away."""
+
+import numpy as np
+
+from sola_scale.backbone import View
+from sola_scale.keys import Layout, Negative, Pairs
+from sola_scale.keys.corpus import Corpus, corpus_of
+
+EARLY, LATE = View(1, "mean"), View(3, "last")
+LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=((EARLY, 32), (LATE, 32)))
+WIDTH = 64
+
+
+def pairs_of(subjects: int = 40, relations: int = 8) -> list[Pairs]:
+    """Subjects with two thirds of the relations, twice paraphrased, with a near miss of each kind."""
+
+    def near(subject: int, relation: int) -> str:
+        # a near miss that is a question itself is that question's prompt
+        return f"{subject} {relation} {0 if (subject + relation) % 3 else 3}"
+
+    return [
+        Pairs(
+            prompt=f"{subject} {relation} 0",
+            paraphrases=(f"{subject} {relation} 1", f"{subject} {relation} 2"),
+            negatives=(
+                Negative(prompt=near(subject, (relation + 1) % relations), kind="same-subject"),
+                Negative(prompt=near((subject + 1) % subjects, relation), kind="same-relation"),
+            ),
+        )
+        for subject in range(subjects)
+        for relation in range(relations)
+        if (subject + relation) % 3
+    ]
+
+
+def views_of(corpus: Corpus, seed: int = 0, noise: float = 1.0) -> np.ndarray:
+    """Views ``[N, 2, D]``: the early one carries the subject, the late one the relation, under strong style noise."""
+    rng = np.random.default_rng(seed)
+    subjects, relations = rng.normal(size=(64, WIDTH)), rng.normal(size=(64, WIDTH))
+    style = rng.normal(size=(6, WIDTH)) * 2
+    views = np.zeros((len(corpus), 2, WIDTH), dtype=np.float32)
+    for row, text in enumerate(corpus.texts):
+        subject, relation, _phrasing = map(int, text.split())
+        for view, (one, other) in enumerate([(2.0, 0.7), (0.7, 2.0)]):
+            signal = one * subjects[subject] + other * relations[relation]
+            views[row, view] = signal + noise * (rng.normal(size=6) @ style) + 0.2 * rng.normal(size=WIDTH)
+    return views
+
+
+def corpus() -> Corpus:
+    """The synthetic corpus."""
+    return corpus_of(pairs_of())
