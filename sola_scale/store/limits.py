@@ -70,7 +70,10 @@ def check_keys(keys: KeyRows) -> None:
 
 def check_finite(keys: Sequence[KeyRows]) -> None:
     """Refuse NaN and infinity in keys of one layout, all in one look, as a look at a single row costs as much."""
-    if not all(_finite(np.concatenate(rows)) for rows in zip(*((k.retrieval, k.verification) for k in keys), strict=True)):
+    if not all(
+        _finite(np.concatenate(rows))
+        for rows in zip(*((k.retrieval, k.verification) for k in keys), strict=True)
+    ):
         number = next(n for n, k in enumerate(keys) if not (_finite(k.retrieval) and _finite(k.verification)))
         raise RequestError(f"the keys of number {number} hold NaN or infinity")
 
