@@ -42,7 +42,9 @@ def test_every_acknowledged_edit_survives_a_kill(tmp_path: Path, acknowledged: i
     process.send_signal(signal.SIGKILL)
     seen += process.stdout.read().splitlines(keepends=True)
     process.wait()
-    promised = dict(line.strip().split("|") for line in seen if line.endswith("\n") and not line.startswith("None"))
+    promised = dict(
+        line.strip().split("|") for line in seen if line.endswith("\n") and not line.startswith("None")
+    )
     assert len(promised) >= acknowledged - 1
     with Editor.open(store, tiny_backbone()) as editor:
         assert editor.verify().ok

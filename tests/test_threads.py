@@ -15,7 +15,9 @@ GENERATORS = 16
 
 @pytest.fixture
 def editor(tmp_path: Path):
-    with Editor.open(tmp_path / "s", tiny_backbone(), recipe=tiny_recipe(0.02), slot_memory=1 << 14) as opened:
+    with Editor.open(
+        tmp_path / "s", tiny_backbone(), recipe=tiny_recipe(0.02), slot_memory=1 << 14
+    ) as opened:
         opened.ingest(REQUESTS[:6])
         yield opened
 
@@ -75,4 +77,7 @@ def test_generation_beside_revocation_and_ingestion_stays_right(editor: Editor) 
         thread.join(timeout=60)
         assert not thread.is_alive(), "a thread hangs"
     assert failures == []
-    assert [answer.text.strip() for answer in editor.generate(prompts[6:], max_new_tokens=12)] == ["answer 6", "answer 7"]
+    assert [answer.text.strip() for answer in editor.generate(prompts[6:], max_new_tokens=12)] == [
+        "answer 6",
+        "answer 7",
+    ]
