@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sola_scale import Editor, EditRequest
+from sola_scale import Editor, EditRequest, Generation
 from tests.tiny import tiny_backbone, tiny_recipe
 
 REQUESTS = [EditRequest(f"Question {n} about {chr(65 + n) * 3}?", f"answer {n}") for n in range(8)]
-GENERATORS = 16
+GENERATORS, STEADY, WRITTEN = 16, 4, 6
 
 
 @pytest.fixture
@@ -18,66 +18,71 @@ def editor(tmp_path: Path):
     with Editor.open(
         tmp_path / "s", tiny_backbone(), recipe=tiny_recipe(0.02), slot_memory=1 << 14
     ) as opened:
-        opened.ingest(REQUESTS[:6])
+        opened.ingest(REQUESTS[:WRITTEN])
         yield opened
+
+
+class Run:
+    """What the threads share: the right answers, and what went wrong."""
+
+    def __init__(self, editor: Editor) -> None:
+        self.editor = editor
+        self.prompts = [request.prompt for request in REQUESTS]
+        with editor.disabled():
+            self.base = [answer.token_ids for answer in editor.generate(self.prompts, max_new_tokens=12)]
+        self.ids = {record.prompt: record.id for record in editor.edits()}
+        self.done = threading.Event()
+        self.failures: list[str] = []
+
+    def generate(self, seed: int) -> None:
+        """Ask for random batches and judge every answer."""
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(6):
+            chosen = torch.randperm(8, generator=generator)[:4].tolist()
+            answers = self.editor.generate([self.prompts[place] for place in chosen], max_new_tokens=12)
+            for place, answer in zip(chosen, answers, strict=True):
+                self.judge(place, answer)
+
+    def judge(self, place: int, answer: Generation) -> None:
+        """Hold one answer against the single-threaded ones."""
+        fired = answer.route.edit_id if answer.route else None
+        if fired is None:
+            if place < STEADY:
+                self.failures.append(f"edit {place} did not fire")
+            if answer.token_ids != self.base[place]:
+                self.failures.append(f"prompt {place} fired nothing and said {answer.text!r}")
+        elif self.editor.edit(fired).prompt != self.prompts[place]:
+            self.failures.append(f"prompt {place} fired another's edit")
+        elif answer.text.strip() != REQUESTS[place].target:
+            self.failures.append(f"prompt {place} fired and said {answer.text!r}")
+
+    def revoke(self) -> None:
+        """Take two edits back and bring them again, as fast as it goes."""
+        flipping = self.prompts[STEADY:WRITTEN]
+        ids = [self.ids[prompt] for prompt in flipping]
+        while not self.done.is_set():
+            self.editor.revoke(ids)
+            if any(route.edit_id is not None for route in self.editor.route(flipping)):
+                self.failures.append("a revoked edit was routed to after revoke had returned")
+            self.editor.restore(ids)
 
 
 def test_generation_beside_revocation_and_ingestion_stays_right(editor: Editor) -> None:
     """While one thread revokes and restores and another ingests, every answer is one that the state it saw allows."""
-    prompts = [request.prompt for request in REQUESTS]
-    with editor.disabled():
-        base = [answer.token_ids for answer in editor.generate(prompts, max_new_tokens=12)]
-    edited: dict[int, tuple[int, ...]] = {}
-    for place, answer in enumerate(editor.generate(prompts, max_new_tokens=12)):
-        if answer.route is not None and answer.route.edit_id is not None:
-            edited[place] = answer.token_ids
-    assert set(edited) == set(range(6))
-    flipping = {record.prompt: record.id for record in editor.edits()}
-    steady = {place for place in range(4)}
-    failures: list[str] = []
-    done = threading.Event()
-
-    def generate(seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(6):
-            chosen = torch.randperm(8, generator=generator)[:4].tolist()
-            answers = editor.generate([prompts[place] for place in chosen], max_new_tokens=12)
-            for place, answer in zip(chosen, answers, strict=True):
-                assert answer.route is not None
-                fired = answer.route.edit_id is not None
-                if place in steady and not fired:
-                    failures.append(f"edit {place} did not fire")
-                if fired and editor.edit(answer.route.edit_id or 0).prompt != prompts[place]:
-                    failures.append(f"prompt {place} fired another's edit")
-                if fired and place in edited and answer.text.strip() != REQUESTS[place].target:
-                    failures.append(f"prompt {place} fired and said {answer.text!r}")
-                if not fired and answer.token_ids != base[place]:
-                    failures.append(f"prompt {place} fired nothing and said {answer.text!r}")
-
-    def revoke() -> None:
-        ids = [flipping[prompts[4]], flipping[prompts[5]]]
-        while not done.is_set():
-            editor.revoke(ids)
-            if any(route.edit_id is not None for route in editor.route(prompts[4:6])):
-                failures.append("a revoked edit was routed to after revoke had returned")
-            editor.restore(ids)
-
-    def ingest() -> None:
-        editor.ingest(REQUESTS[6:])
-
-    others = [threading.Thread(target=revoke), threading.Thread(target=ingest)]
-    threads = [threading.Thread(target=generate, args=(seed,)) for seed in range(GENERATORS)]
+    run = Run(editor)
+    others = [
+        threading.Thread(target=run.revoke),
+        threading.Thread(target=editor.ingest, args=[REQUESTS[WRITTEN:]]),
+    ]
+    threads = [threading.Thread(target=run.generate, args=(seed,)) for seed in range(GENERATORS)]
     for thread in [*others, *threads]:
         thread.start()
     for thread in threads:
         thread.join(timeout=240)
-        assert not thread.is_alive(), "a thread hangs"
-    done.set()
+    run.done.set()
     for thread in others:
         thread.join(timeout=60)
-        assert not thread.is_alive(), "a thread hangs"
-    assert failures == []
-    assert [answer.text.strip() for answer in editor.generate(prompts[6:], max_new_tokens=12)] == [
-        "answer 6",
-        "answer 7",
-    ]
+    assert not any(thread.is_alive() for thread in [*others, *threads]), "a thread hangs"
+    assert run.failures == []
+    said = editor.generate(run.prompts[WRITTEN:], max_new_tokens=12)
+    assert [answer.text.strip() for answer in said] == ["answer 6", "answer 7"]

@@ -63,6 +63,8 @@ class IndexConfig:
                 "tail, shallow and first_lists must be at least one, and deep at least shallow"
             )
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
-            raise KeyIndexError("device_flat, device_spare and device_probes must be at least one, device_stale a share")
+            raise KeyIndexError(
+                "device_flat, device_spare and device_probes must be at least one, device_stale a share"
+            )
         if self.sample < self.scan_from:
             raise KeyIndexError("sample must be at least scan_from")

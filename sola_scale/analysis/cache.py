@@ -3,7 +3,6 @@
 Shape legend: N texts, V views, D width of the residual stream.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class ViewCache:
     """
 
     def __init__(self, folder: Path, backbone: Backbone, views: Sequence[View], model: str) -> None:
-        name = xxhash.xxh64_hexdigest(repr((model, [(view.layer, view.pooling) for view in views])))
+        name = xxhash.xxh64_hexdigest(repr((model, [(view.layer, view.pooling) for view in views])).encode())
         self.folder = folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.backbone, self.views = backbone, tuple(views)
@@ -43,7 +42,11 @@ class ViewCache:
     def get(self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None) -> Halves:
         """Views ``[N, V, D]`` of ``texts`` in float16, run for those that are not at hand."""
         hashes = [hash_of(text) for text in texts]
-        missing = list({number: text for number, text in zip(hashes, texts, strict=True) if number not in self._place}.items())
+        missing = list(
+            {
+                number: text for number, text in zip(hashes, texts, strict=True) if number not in self._place
+            }.items()
+        )
         # like lengths together, so that a chunk pads little
         missing.sort(key=lambda entry: len(entry[1]))
         for start in range(0, len(missing), CHUNK):
@@ -78,11 +81,11 @@ class ViewCache:
 
 def hash_of(text: str) -> int:
     """64-bit hash of a text."""
-    return xxhash.xxh64_intdigest(text)
+    return xxhash.xxh64_intdigest(text.encode())
 
 
 def _write(path: Path, array: NDArray[np.generic]) -> None:
     staging = path.with_name(f".{path.name}.tmp")
     with staging.open("wb") as stream:
         np.save(stream, array)
-    os.replace(staging, path)
+    staging.replace(path)

@@ -3,14 +3,30 @@
 import gzip
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sola_scale.analysis.trial import NOBODY, Pool, Trial
+from sola_scale.keys import Negative, Pairs, default_pairs
 
 Record = dict[str, Any]
+
+_BESIDE, _UNSEEN = 100_000, 6_000
+"""Questions of KAMEL set apart for the crowd of edits, and for strangers to it."""
+
+
+class KamelSplit(NamedTuple):
+    """Disjoint questions of one set of templates."""
+
+    crowd: list[str]
+    """Edits beside the tested ones."""
+    unseen: list[str]
+    """Asked, but not in the store."""
+    fitting: list[str]
+    """A crowd to fit among; of half the relations only."""
 
 
 def read_records(folder: Path, name: str) -> list[Record]:
@@ -22,7 +38,7 @@ def read_records(folder: Path, name: str) -> list[Record]:
         return [json.loads(line) for line in lines]
 
 
-def read_trial(folder: Path, *, crowd: int, edits: int = 3000, unseen: int = 4000, seed: int = 5) -> Trial:
+def read_trial(folder: Path, *, crowd: int, edits: int = 3000, unseen: int = 4000) -> Trial:
     """Make the trial: edits of CounterFact and zsRE among a crowd of KAMEL edits.
 
     Args:
@@ -30,24 +46,35 @@ def read_trial(folder: Path, *, crowd: int, edits: int = 3000, unseen: int = 400
         crowd: KAMEL edits beside the tested ones.
         edits: CounterFact edits tested.
         unseen: KAMEL questions asked whose edit is not in the store.
-        seed: of the shuffle that splits KAMEL.
     """
     builder = _Builder()
     for record in read_records(folder, "counterfact-edit")[:edits]:
         builder.counterfact(record)
     for record in read_records(folder, "zsre-knowedit"):
         builder.zsre(record)
-    beside, strangers = split_kamel(folder, crowd, unseen, seed)
-    builder.ask("KAMEL question not in the store", strangers)
+    kamel = split_kamel(folder)
+    builder.ask("KAMEL question not in the store", kamel.unseen[:unseen])
     builder.ask("unrelated sentence", _sentences(folder))
-    return builder.trial(tuple(beside))
+    return builder.trial(tuple(kamel.crowd[:crowd]))
 
 
-def split_kamel(folder: Path, crowd: int, unseen: int, seed: int) -> tuple[list[str], list[str]]:
-    """Questions of KAMEL, shuffled: the crowd, and as many others of the same templates as ``unseen``."""
-    questions = list(dict.fromkeys(record["question"] for record in read_records(folder, "kamel")))
-    random.Random(seed).shuffle(questions)
-    return questions[:crowd], questions[-unseen:] if unseen else []
+def split_kamel(folder: Path, *, seed: int = 5) -> KamelSplit:
+    """Split the distinct questions of KAMEL, the same way every time."""
+    by_question: dict[str, Record] = {}
+    for record in read_records(folder, "kamel"):
+        by_question.setdefault(record["question"], record)
+    records = list(by_question.values())
+    relations = sorted({record["relation"] for record in records})
+    rng = random.Random(seed)  # noqa: S311 (a split, no secret)
+    rng.shuffle(relations)
+    fitted = set(relations[: len(relations) // 2])
+    rng.shuffle(records)
+    rest = records[_BESIDE + _UNSEEN :]
+    return KamelSplit(
+        crowd=[record["question"] for record in records[:_BESIDE]],
+        unseen=[record["question"] for record in records[_BESIDE : _BESIDE + _UNSEEN]],
+        fitting=[record["question"] for record in rest if record["relation"] in fitted],
+    )
 
 
 def _sentences(folder: Path, limit: int = 500) -> list[str]:
@@ -58,23 +85,25 @@ def _sentences(folder: Path, limit: int = 500) -> list[str]:
     return texts
 
 
+_SPECS = {
+    "an edit's own prompt": ("right", 1.0),
+    "CounterFact paraphrase": ("right", 0.90),
+    "zsRE paraphrase": ("right", 0.93),
+    "KAMEL question not in the store": ("silent", 0.001),
+    "CounterFact neighbour (other subject)": ("silent", 0.02),
+    "zsRE neighbour (other relation)": ("silent", 0.01),
+    "unrelated sentence": ("silent", 0.001),
+}
+"""What is wanted of each pool, and the project's target."""
+
+
 class _Builder:
     """Collects edits, facts and pools."""
-
-    _SPECS = {
-        "an edit's own prompt": ("right", 1.0),
-        "CounterFact paraphrase": ("right", 0.90),
-        "zsRE paraphrase": ("right", 0.93),
-        "KAMEL question not in the store": ("silent", 0.001),
-        "CounterFact neighbour (other subject)": ("silent", 0.02),
-        "zsRE neighbour (other relation)": ("silent", 0.01),
-        "unrelated sentence": ("silent", 0.001),
-    }
 
     def __init__(self) -> None:
         self._edits: dict[str, int] = {}
         self._facts: dict[tuple[str, str], int] = {}
-        self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in self._SPECS}
+        self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in _SPECS}
         self._neighbours: list[tuple[str, str, str]] = []
 
     def counterfact(self, record: Record) -> None:
@@ -106,7 +135,7 @@ class _Builder:
                 wanted=wanted,
                 target=target,
             )
-            for name, (wanted, target) in self._SPECS.items()
+            for name, (wanted, target) in _SPECS.items()
             if self._asked[name]
         ]
         facts = np.array(list(self._edits.values()), dtype=np.int64)
@@ -130,3 +159,41 @@ class _Builder:
 
 def _first(value: Any) -> str:
     return str(value[0]) if isinstance(value, list) else str(value)
+
+
+def read_fitting_pairs(folder: Path, *, questions: int = 3000, crowd: int = 6000) -> list[Pairs]:
+    """Pairs for fitting: CounterFact (train), MQuAKE paraphrases, the shipped pairs, and a crowd of KAMEL questions.
+
+    Args:
+        folder: where the data lies.
+        questions: taken of CounterFact and of the shipped pairs each, at most.
+        crowd: KAMEL questions that make the crowd; none of them is in a trial.
+    """
+    records = read_records(folder, "counterfact-train")[:questions]
+    pairs = list(_counterfact_pairs(records))
+    pairs += [Pairs(prompt=group[0], paraphrases=tuple(group[1:4])) for group in _mquake(folder)[:1200]]
+    pairs += default_pairs()[:questions]
+    return pairs + [Pairs(prompt=question) for question in split_kamel(folder).fitting[:crowd]]
+
+
+def _counterfact_pairs(records: list[Record]) -> Iterator[Pairs]:
+    by_answer: dict[str, list[str]] = {}
+    for record in records:
+        by_answer.setdefault(record["ground_truth"], []).append(record["subject"])
+    for record in records:
+        near = record["locality_prompt"]
+        edited = any(subject in near for subject in by_answer.get(record["locality_ground_truth"], []))
+        negatives = () if edited else (Negative(prompt=near, kind="same-relation"),)
+        yield Pairs(prompt=record["prompt"], paraphrases=(record["rephrase_prompt"],), negatives=negatives)
+
+
+def _mquake(folder: Path, seed: int = 3) -> list[list[str]]:
+    """Groups of phrasings; a group that shares a phrasing with an earlier one asks its question and is left out."""
+    seen: set[str] = set()
+    groups = []
+    for record in read_records(folder, "paraphrase-mquake"):
+        if not seen.intersection(record["questions"]):
+            groups.append(record["questions"])
+            seen.update(record["questions"])
+    random.Random(seed).shuffle(groups)  # noqa: S311 (a split, no secret)
+    return groups

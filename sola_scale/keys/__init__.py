@@ -1,6 +1,7 @@
 """Views to keys: calibration, scores."""
 
 from sola_scale.keys.calibration import Calibration, Keys
+from sola_scale.keys.collisions import Collisions, examine
 from sola_scale.keys.default import default_calibration, shipped_calibration
 from sola_scale.keys.fitting import capture_all, fit_calibration
 from sola_scale.keys.layout import Layout, default_layout
@@ -9,6 +10,7 @@ from sola_scale.keys.paper import sola_paper_calibration
 
 __all__ = [
     "Calibration",
+    "Collisions",
     "Keys",
     "Layout",
     "Negative",
@@ -17,6 +19,7 @@ __all__ = [
     "default_calibration",
     "default_layout",
     "default_pairs",
+    "examine",
     "fit_calibration",
     "read_pairs",
     "shipped_calibration",

@@ -153,22 +153,25 @@ class Environment:
 
 
 class ReadScope:
-    """A `with` block around a read transaction; a class, as it is entered for every route and every page-in."""
+    """A `with` block around a read transaction that begins when this is made.
 
-    __slots__ = ("_environment", "_txn")
+    A class and not a generator, as one is entered for every route and every page-in.
+    """
+
+    __slots__ = ("_environment", "_transaction", "_txn")
 
     def __init__(self, environment: Environment) -> None:
+        environment.retain(transactions=1)
         self._environment = environment
+        try:
+            with translated(environment.path):
+                self._txn, self._transaction = environment.begin_read()
+        except BaseException:
+            environment.release(transactions=1)
+            raise
 
     def __enter__(self) -> ReadTransaction:
-        self._environment.retain(transactions=1)
-        try:
-            self._txn, transaction = self._environment.begin_read()
-        except lmdb.Error:
-            self._environment.release(transactions=1)
-            with translated(self._environment.path):
-                raise
-        return transaction
+        return self._transaction
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

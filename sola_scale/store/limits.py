@@ -64,13 +64,16 @@ def check_keys(keys: KeyRows) -> None:
         raise RequestError(f"keys must be [n, width] both, not {retrieval.shape} and {verification.shape}")
     if not 0 < len(retrieval) <= MAX_ROWS:
         raise RequestError(f"an edit has 1 to {MAX_ROWS} keys, not {len(retrieval)}")
-    if not 0 < retrieval.shape[1] <= MAX_WIDTH or verification.shape[1] > MAX_WIDTH:
-        raise RequestError(f"key widths {retrieval.shape[1]}, {verification.shape[1]} are beyond {MAX_WIDTH}")
+    if not all(0 < rows.shape[1] <= MAX_WIDTH for rows in (retrieval, verification)):
+        raise RequestError(f"key widths {retrieval.shape[1]}, {verification.shape[1]} are not within {MAX_WIDTH}")
 
 
 def check_finite(keys: Sequence[KeyRows]) -> None:
     """Refuse NaN and infinity in keys of one layout, all in one look, as a look at a single row costs as much."""
-    if not all(_finite(np.concatenate(rows)) for rows in zip(*((k.retrieval, k.verification) for k in keys), strict=True)):
+    if not all(
+        _finite(np.concatenate(rows))
+        for rows in zip(*((k.retrieval, k.verification) for k in keys), strict=True)
+    ):
         number = next(n for n, k in enumerate(keys) if not (_finite(k.retrieval) and _finite(k.verification)))
         raise RequestError(f"the keys of number {number} hold NaN or infinity")
 

@@ -1,0 +1,229 @@
+"""Do keys collide? Route real questions in stores of up to 100,000 edits, and write the figures and a report.
+
+::
+
+    python scripts/collision_analysis.py --data DATA --out report/        # the shipped calibration
+    python scripts/collision_analysis.py --data DATA --out report/ --fit  # one fitted on DATA's fitting sets
+    python scripts/collision_analysis.py --store my-edits --out report/   # the edits of a store, among themselves
+
+Views once taken lie in ``<out>/views`` and are not taken again: an interrupted run resumes.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
+from rich.table import Table
+
+from sola_scale.analysis.ablation import ablate_views, paper_key, paraphrases
+from sola_scale.analysis.cache import ViewCache
+from sola_scale.analysis.figures import at_own_thresholds, growth, sweep, table
+from sola_scale.analysis.files import read_fitting_pairs, read_trial
+from sola_scale.analysis.report import render
+from sola_scale.analysis.routing import Contest
+from sola_scale.analysis.stores import store_figures
+from sola_scale.analysis.trial import Trial
+from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
+from sola_scale.keys import Calibration, default_calibration
+from sola_scale.keys.corpus import corpus_of
+from sola_scale.keys.fitting import fit_from_views
+from sola_scale.keys.layout import default_layout
+from sola_scale.keys.paper import ALPHA
+
+ABLATION_LAYERS = (1, 2, 4, 8, 12, 16, 20, 24, 26, 29)
+"""Layers whose every pooling is tried; the last is the input of the last layer, where SoLA's router may also sit."""
+
+
+class Reporter:
+    """One progress bar a step."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Move the bar of ``label``."""
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+
+
+def analyse(arguments: argparse.Namespace, report: Reporter) -> dict[str, Any]:
+    """Run the whole analysis on a folder of data."""
+    started = time.monotonic()
+    backbone = load_backbone(arguments.model)
+    model = fingerprint(backbone)["model"]
+    calibration = _calibration(arguments, backbone, model, report)
+    trial = read_trial(
+        arguments.data, crowd=max(arguments.sizes), edits=arguments.edits, unseen=arguments.unseen
+    )
+    cache = arguments.out / "views"
+    early_view = calibration.views[calibration.retrieval.view]
+    contest = Contest(
+        calibration,
+        trial,
+        ViewCache(cache, backbone, (early_view,), model),
+        ViewCache(cache, backbone, calibration.views, model),
+        report,
+    )
+    runs, nearest = [], []
+    for size in arguments.sizes:
+        runs.append(contest.run(size))
+        nearest.append(contest.nearest_edits(size))
+    figures = {
+        "setting": _setting(arguments, calibration, trial, time.monotonic() - started),
+        "table": table(runs[-1], calibration.threshold),
+        "own_thresholds": at_own_thresholds(runs[-1]),
+        "sweep": sweep(runs[-1]),
+        "growth": growth(arguments.sizes, runs, nearest, calibration.threshold),
+    }
+    if arguments.ablate:
+        figures["views"] = _ablation(arguments, backbone, trial, model=model, cache=cache, report=report)
+    return figures
+
+
+def _calibration(
+    arguments: argparse.Namespace, backbone: Backbone, model: str, report: Reporter
+) -> Calibration:
+    if arguments.calibration:
+        return Calibration.from_bytes(arguments.calibration.read_bytes())
+    if not arguments.fit:
+        return default_calibration(backbone, progress=lambda done, total: report("calibrating", done, total))
+    layout = default_layout(len(backbone.architecture.layers))
+    corpus = corpus_of(read_fitting_pairs(arguments.data))
+    cache = ViewCache(arguments.out / "views", backbone, layout.views, model)
+    views_NVD = cache.get(corpus.texts, lambda done, total: report("views of the fitting pairs", done, total))
+    calibration = fit_from_views(
+        corpus, views_NVD, layout, model=model, note="CounterFact train, MQuAKE, own pairs"
+    )
+    (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
+    return calibration
+
+
+def _setting(
+    arguments: argparse.Namespace, calibration: Calibration, trial: Trial, seconds: float
+) -> dict[str, Any]:
+    return {
+        "model": arguments.model,
+        "calibration": f"{calibration.id}: {calibration.note}",
+        "views": ", ".join(f"{view.layer} {view.pooling}" for view in calibration.views),
+        "key bytes": calibration.key_bytes,
+        "threshold": calibration.threshold,
+        "edits tested": len(trial.edits),
+        "edits beside": len(trial.crowd),
+        "seconds": round(seconds),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+    }
+
+
+def _ablation(
+    arguments: argparse.Namespace,
+    backbone: Backbone,
+    trial: Trial,
+    *,
+    model: str,
+    cache: Path,
+    report: Reporter,
+) -> dict[str, Any]:
+    """Every layer and pooling on a part of the trial: the deep layers of 100,000 edits are not worth their hour."""
+    views = tuple(View(layer, pooling) for layer in ABLATION_LAYERS for pooling in ("mean", "last"))
+    taker = ViewCache(cache, backbone, views, model)
+
+    def take(texts: Sequence[str], label: str) -> np.ndarray:
+        return taker.get(texts, lambda done, total: report(f"all layers: {label}", done, total))
+
+    part = arguments.ablate
+    texts, facts_Q = paraphrases(trial, part)
+    wanted = set(facts_Q.tolist())
+    kept = [row for row, fact in enumerate(trial.facts) if int(fact) in wanted]
+    edits = [trial.edits[row] for row in kept] + list(trial.crowd[:part])
+    facts_E = np.concatenate([trial.facts[kept], np.arange(part) + 10**9])[: len(edits)]
+    corpus = corpus_of(pair for pair in read_fitting_pairs(arguments.data, crowd=0)[:part])
+    fitted = (take(corpus.texts, "fitting pairs"), corpus.question_N)
+    edits_EVD, queries_QVD = take(edits, "edits"), take(texts, "paraphrases")
+    near = [text for pool in trial.pools if "neighbour" in pool.name for text in pool.texts[: part // 2]]
+    near_SVD = take(near, "neighbours")
+    rows = ablate_views(views, edits_EVD, facts_E, queries_QVD, facts_Q, fitted=fitted)
+    paper = {}
+    for name, layer in (("first edited layer, 26", 26), ("last edited layer, 29", 29)):
+        place = views.index(View(layer, "last"))
+        paper[name] = paper_key(
+            edits_EVD[:, place], facts_E, queries_QVD[:, place], facts_Q, near_SVD[:, place], alpha=ALPHA
+        )
+    return {"rows": rows, "paper": paper, "edits": len(edits), "paraphrases": len(texts)}
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the table."""
+    console = Console()
+    drawn = Table(
+        title=f"threshold {figures['setting']['threshold']:.4f}, {figures['setting']['edits beside']:,} edits beside"
+    )
+    for column in ("pool", "queries", "fires", "wrong edit", "nearest key right", "in candidates", "target"):
+        drawn.add_column(column, justify="left" if column == "pool" else "right")
+    for row in figures["table"]:
+        sign = ">=" if row["wanted"] == "right" else "<="
+        drawn.add_row(
+            row["pool"],
+            str(row["queries"]),
+            f"[{'green' if row['reached'] else 'red'}]{row['fires']:.4f}[/]",
+            *(
+                "" if row[key] is None else f"{row[key]:.4f}"
+                for key in ("fires_wrong_edit", "nearest_key_right", "right_among_candidates")
+            ),
+            f"{sign} {row['target']:g}",
+        )
+    console.print(drawn)
+
+
+def main() -> None:
+    """Parse, run, write, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="folder of public editing data; see docs/routing.md")
+    source.add_argument("--store", type=Path, help="folder of a store")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for figures.json, report.html and the views"
+    )
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--fit", action="store_true", help="fit the calibration on the folder's fitting sets")
+    parser.add_argument("--calibration", type=Path, help="a calibration file to judge")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
+    parser.add_argument("--edits", type=int, default=3000, help="CounterFact edits tested")
+    parser.add_argument(
+        "--unseen", type=int, default=4000, help="KAMEL questions asked that are not in the store"
+    )
+    parser.add_argument(
+        "--ablate", type=int, default=500, help="queries of the view-by-view part; 0 leaves it out"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures instead of the table")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.store:
+        figures = store_figures(arguments.store)
+        (arguments.out / "figures.json").write_text(json.dumps(figures, indent=1))
+        print(json.dumps(figures, indent=1))
+        return
+    with Bars(disable=arguments.json) as bars:
+        figures = analyse(arguments, Reporter(bars))
+    (arguments.out / "figures.json").write_text(json.dumps(figures, indent=1))
+    (arguments.out / "report.html").write_text(render(figures), encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        show(figures)
+
+
+if __name__ == "__main__":
+    main()
