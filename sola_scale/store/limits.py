@@ -94,6 +94,7 @@ def _finite(rows: NDArray[np.floating]) -> bool:
 
 def check_name(name: str) -> bytes:
     """The name of a blob or setting as its key; refuses empty and oversized ones."""
+    check_text(name)
     encoded = name.encode()
     if not 0 < len(encoded) <= MAX_NAME:
         raise RequestError(f"a name takes 1 to {MAX_NAME} bytes, not {len(encoded)}")
