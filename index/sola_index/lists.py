@@ -99,7 +99,7 @@ class ListsTier(CompressedTier):
         hard: list[int] = []
         more: list[ListNumbers] = []
         for query, shortlist in enumerate(shortlists):
-            shortlist.offer(np.unique(rows_MR[query]))
+            shortlist.offer(rows_MR[query])
             lists_L = self._promising(queries_MZ[query], score_ML[query], shortlist.nearest_squared)
             if len(lists_L):
                 hard.append(query)
@@ -110,7 +110,7 @@ class ListsTier(CompressedTier):
             depth = deep if farthest < FAR * self.measures.trained_error else min(2 * deep, 2 * self.covered)
             _, rows_MR = self.scan(queries_MZ[hard], depth, _padded(more))
             for query, rows_R in zip(hard, rows_MR, strict=True):
-                shortlists[query].offer(np.unique(rows_R))
+                shortlists[query].offer(rows_R)
 
     def _promising(self, query_Z: Floats, score_L: Floats, nearest_squared: float) -> ListNumbers:
         """Lists where a key at the typical radius and slant would be nearer than the nearest found.
