@@ -149,7 +149,9 @@ def to_keys(views_ND: np.ndarray, centre_D: np.ndarray, matrix_DK: np.ndarray) -
     return keys_NK / np.linalg.norm(keys_NK, axis=1, keepdims=True)
 
 
-def fitted(out: Path, data: Path, viewer: Viewer, texts: list[str], width: int) -> tuple[np.ndarray, np.ndarray]:
+def fitted(
+    out: Path, data: Path, viewer: Viewer, texts: list[str], width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The map of an earlier, interrupted run, or a new one."""
     file = out / "map.npz"
     if not file.exists():
@@ -162,13 +164,17 @@ def fitted(out: Path, data: Path, viewer: Viewer, texts: list[str], width: int) 
         return arrays["centre"], arrays["matrix"]
 
 
-def write_keys(out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray, matrix_DK: np.ndarray) -> None:
+def write_keys(
+    out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray, matrix_DK: np.ndarray
+) -> None:
     """Write ``keys.npy`` chunk by chunk, and how far it got in ``keys.done``; goes on where an earlier run stopped."""
     shape = (len(texts), matrix_DK.shape[1])
     marker = out / "keys.done"
     first = int(marker.read_text(encoding="utf-8")) if marker.exists() else 0
     mode = "r+" if first else "w+"
-    keys_NK = np.lib.format.open_memmap(out / "keys.npy", mode=mode, dtype=np.float32, shape=None if first else shape)
+    keys_NK = np.lib.format.open_memmap(
+        out / "keys.npy", mode=mode, dtype=np.float32, shape=None if first else shape
+    )
     started = time.perf_counter()
     for start in range(first, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
@@ -181,7 +187,9 @@ def write_keys(out: Path, texts: list[str], viewer: Viewer, centre_D: np.ndarray
 
 def main() -> None:
     """Make keys, queries and the map between them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the gzipped JSON-lines data sets")
     parser.add_argument("--out", type=Path, required=True, help="folder for keys.npy and queries.npy")
     parser.add_argument("--count", type=int, default=1_000_000)
