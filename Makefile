@@ -32,7 +32,7 @@ lint: setup ## ruff, ruff format, mypy
 	$(BIN)/mypy
 
 docs: setup ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 faults: setup ## Kill real processes for a long while, and look at what is left
 	$(BIN)/python -m pytest -m fault

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import torch
-from sola_scale.evaluate.geonames import geonames_facts
+from sola_scale.evaluate.geonames import little_known
 
 from sola_scale import Editor
 
@@ -60,9 +60,9 @@ def measure(folder: Path, edits: int) -> dict[str, Any]:
 
 
 def _ingestion(editor: Editor, edits: int) -> dict[str, Any]:
-    facts = geonames_facts(edits, seed=0)
+    facts = little_known(edits)
     began, cpu = time.perf_counter(), time.process_time()
-    report = editor.ingest(fact.request for fact in facts)
+    report = editor.ingest(fact.request() for fact in facts)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     return {
         "edits": len(report.written),

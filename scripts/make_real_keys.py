@@ -50,12 +50,12 @@ def edit_prompts(data: Path) -> tuple[list[str], list[str]]:
 
 def training_pairs(data: Path) -> list[tuple[str, str]]:
     """Paraphrase pairs that share no fact with the edit prompts: CounterFact's training split and MQuAKE."""
-    pairs = [
-        (r["prompt"], r["rephrase_prompt"]) for r in read_rows(data / "counterfact-train.jsonl.gz")[:4000]
+    facts = read_rows(data / "counterfact-train.jsonl.gz")[:2500]
+    asked = read_rows(data / "paraphrase-mquake.jsonl.gz")[:2500]
+    return [
+        *((row["prompt"], row["rephrase_prompt"]) for row in facts),
+        *((row["questions"][0], row["questions"][1]) for row in asked),
     ]
-    for row in read_rows(data / "paraphrase-mquake.jsonl.gz"):
-        pairs.append((row["questions"][0], row["questions"][1]))
-    return pairs
 
 
 def city_questions() -> Iterator[str]:

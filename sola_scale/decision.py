@@ -4,7 +4,7 @@ Shape legend: B prompts, V views, D residual width.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -41,6 +41,11 @@ class RoutingDecision:
         self._pooled: dict[View, Tensor] = {}
         self.routes: list[Route] = []
 
+    @property
+    def views(self) -> Sequence[View]:
+        """The views of the calibration that routes this batch."""
+        return self._dispatch.router.calibration.views
+
     def observe(self, view: View, pooled_BD: Tensor) -> None:
         """Keep a view until all are there."""
         self._pooled[view] = pooled_BD
@@ -48,8 +53,7 @@ class RoutingDecision:
     def conclude(self) -> Action | None:
         """Route the batch, fetch what fires."""
         began = time.perf_counter()
-        views = self._dispatch.router.calibration.views
-        views_BVD = torch.stack([self._pooled.pop(view) for view in views], dim=1).float().cpu().numpy()
+        views_BVD = torch.stack([self._pooled.pop(view) for view in self.views], dim=1).float().cpu().numpy()
         self.routes = self._dispatch.router.route(views_BVD)
         action = self._fetch()
         self._dispatch.on_decided(len(self.routes), time.perf_counter() - began)

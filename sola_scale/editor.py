@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,8 +16,10 @@ from sola_scale.decision import Dispatch, RoutingDecision
 from sola_scale.errors import RequestError, StoreReadOnlyError
 from sola_scale.generation import Generation, generate
 from sola_scale.histogram import Histogram
-from sola_scale.ingest import ConflictPolicy, IngestJob, IngestReport, Outcome
+from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
+from sola_scale.keys import Calibration, Pairs
 from sola_scale.lora.training import Trainer
+from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
 from sola_scale.routing import Route, Router
@@ -39,17 +41,10 @@ class Editor:
 
     def __init__(self, parts: "opening.Parts") -> None:
         """Use `Editor.open`."""
-        self._parts = parts
         self._writing = threading.RLock()
         self._latencies = Histogram()
-        self._dispatch = Dispatch(
-            router=Router(
-                parts.calibration, lambda: parts.live.index, parts.store, on_damage=self._quarantine
-            ),
-            pager=parts.pager,
-            on_damage=self._quarantine,
-            on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
-        )
+        self._parts = parts
+        self._dispatch = self._new_dispatch()
         self._taps = Taps(
             parts.backbone,
             views=parts.calibration.views,
@@ -132,13 +127,15 @@ class Editor:
         requests: Iterable[EditRequest | BadRecord],
         *,
         on_conflict: ConflictPolicy = "supersede",
-        on_outcome: Any = None,
+        on_collision: CollisionPolicy = "coexist",
+        on_outcome: Callable[[Outcome], None] | None = None,
     ) -> IngestReport:
         """Train, verify and commit edits; each is durable and live when its outcome is reported.
 
         Args:
             requests: edit requests, or records that could not become one, lazily consumed.
             on_conflict: what becomes of a request whose prompt has a live edit with another target.
+            on_collision: what becomes of a request whose prompt fires a live edit of another prompt.
             on_outcome: called with each `Outcome` as it is settled.
         """
         self._must_write()
@@ -149,8 +146,10 @@ class Editor:
             ),
             calibration=self._parts.calibration,
             calibration_id=self._parts.calibration_id,
+            locate=self._dispatch.router.route,
             commit=self._commit,
             on_conflict=on_conflict,
+            on_collision=on_collision,
         )
         with self._taps.disabled():
             return job.run(requests, on_outcome or _ignore)
@@ -228,6 +227,8 @@ class Editor:
         changed = self._parts.live.refresh()
         if changed:
             self._parts.pager.unmap(changed)
+        if self._parts.store.calibration not in (None, self._parts.calibration_id):
+            self._reload()
         return self._parts.live.seq
 
     def stats(self) -> EditorStats:
@@ -248,6 +249,35 @@ class Editor:
                 self._parts.live.rebuild()
                 self._parts.pager.unmap(list(self._parts.pager.resident()))
             return EditorVerification(store=report, index_faults=faults)
+
+    def calibrate(
+        self,
+        pairs: Sequence[Pairs] | None = None,
+        *,
+        false_fire: float = 0.01,
+        seed: int = 0,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> Calibration:
+        """Fit a new calibration, recompute every edit's keys from its prompts, and swap both in as one.
+
+        Until the swap, and if it is interrupted, the old calibration serves. Ingestion waits; answers do not.
+
+        Args:
+            pairs: questions with paraphrases and negatives; the shipped ones if none are given.
+            false_fire: share of prompts that ask something else and may fire all the same.
+            seed: of the fit; the same pairs and seed give the same calibration.
+            progress: told a phase and how many prompts of it are done.
+
+        Raises:
+            CalibrationError: the pairs are too few or of one kind.
+        """
+        self._must_write()
+        with self._writing:
+            calibration = recalibrate(
+                self._parts, pairs, false_fire=false_fire, seed=seed, progress=progress or _ignore_progress
+            )
+            self._reload()
+        return calibration
 
     def backup(self, path: str | Path) -> None:
         """Write a consistent copy of the store to a new folder, while this one serves on."""
@@ -273,6 +303,29 @@ class Editor:
         self.close()
 
     # --- inside --------------------------------------------------------------------------------------------
+
+    def _new_dispatch(self) -> Dispatch:
+        parts = self._parts
+        return Dispatch(
+            router=Router(
+                parts.calibration,
+                parts.live,
+                parts.store,
+                version=parts.calibration_id,
+                on_damage=self._quarantine,
+            ),
+            pager=parts.pager,
+            on_damage=self._quarantine,
+            on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
+        )
+
+    def _reload(self) -> None:
+        """Follow the store to another calibration; batches under way end on the old one."""
+        with self._writing:
+            if self._parts.store.calibration not in (None, self._parts.calibration_id):
+                self._parts = self._parts.recalibrated()
+                self._taps.watch(self._parts.calibration.views)
+                self._dispatch = self._new_dispatch()
 
     def _begin_decision(self) -> RoutingDecision:
         self.refresh()
@@ -309,6 +362,10 @@ class Editor:
 
 def _ignore(_outcome: Outcome) -> None:
     """Nobody listens to the outcomes."""
+
+
+def _ignore_progress(_phase: str, _done: int) -> None:
+    """Nobody watches."""
 
 
 def _texts(prompts: Sequence[str]) -> list[str]:

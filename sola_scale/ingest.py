@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from sola_scale.errors import RequestError
+from sola_scale.keying import key_rows
 from sola_scale.keys import Calibration
 from sola_scale.lora.training import Trainer, TrainingJob, TrainingOutcome
 from sola_scale.requests import BadRecord, EditRequest
-from sola_scale.store import EditStatus, KeyRows, NewEdit, Store, Transition
+from sola_scale.routing import Route
+from sola_scale.store import EditStatus, NewEdit, Store, Transition
 
 Status = Literal["written", "superseded", "duplicate", "already-true", "rejected", "failed"]
 ConflictPolicy = Literal["supersede", "reject", "keep-first"]
+CollisionPolicy = Literal["coexist", "supersede", "reject"]
 
-# Edits per transaction: at the knee of the durable commit rate, and seconds of work at most that a crash can cost.
-_GROUP = 64
+# Edits per transaction, near the knee of the durable commit rate, and seconds of work that a crash can cost at most.
+_GROUP = 256
+_GROUP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class Outcome:
     """The edit that was written, or that a duplicate repeats."""
     replaced: int | None = None
     """The older edit that this one took over from."""
+    collides: int | None = None
+    """A live edit of another prompt that this prompt fired before it was written."""
     reason: str | None = None
     """Why it was not written, in a sentence."""
     line: int | None = None
@@ -73,6 +80,8 @@ class _Pending:
 
     request: EditRequest
     replaces: int | None
+    collides: int | None = None
+    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -87,11 +96,16 @@ class IngestJob:
     """Turns views into keys."""
     calibration_id: int
     """Which calibration of the store that is."""
+    locate: Callable[[npt.NDArray[np.float32]], Sequence[Route]]
+    """Routes prompts, given their views ``[B, V, D]``."""
     commit: Callable[[Sequence[NewEdit]], Transition]
     """Writes a group and makes it live."""
     on_conflict: ConflictPolicy = "supersede"
     """What becomes of a request whose prompt has a live edit with another target: it takes over (``supersede``), it
     fails (``reject``), or it is passed over (``keep-first``)."""
+    on_collision: CollisionPolicy = "coexist"
+    """What becomes of a request whose prompt fires a live edit of *another* prompt: both stay, each firing on its own
+    prompt (``coexist``), it takes over (``supersede``), or it is passed over (``reject``)."""
     _pending: dict[int, _Pending] = field(default_factory=dict)
     _under_way: set[str] = field(default_factory=set)
     _deferred: list[EditRequest] = field(default_factory=list)
@@ -112,18 +126,26 @@ class IngestJob:
     def _outcomes(self, requests: Iterable[EditRequest | BadRecord]) -> Iterator[Outcome]:
         """Pass over the requests; those whose prompt was under way already are held back for the next pass."""
         while True:
-            group: list[TrainingOutcome] = []
-            for trained in self.trainer.train(self._jobs(requests)):
+            for group in self._groups(self.trainer.train(self._jobs(requests))):
+                yield from self._settle(group)
                 yield from self._drain()
-                group.append(trained)
-                if len(group) >= _GROUP:
-                    yield from self._settle(group)
-                    group = []
-            yield from self._settle(group)
             yield from self._drain()
             if not self._deferred:
                 return
             requests, self._deferred = self._deferred, []
+
+    @staticmethod
+    def _groups(trained: Iterable[TrainingOutcome]) -> Iterator[list[TrainingOutcome]]:
+        """Gather what is committed together: as many as a transaction takes well, or what came in a short while."""
+        group: list[TrainingOutcome] = []
+        began = time.monotonic()
+        for one in trained:
+            group.append(one)
+            if len(group) >= _GROUP or time.monotonic() - began > _GROUP_SECONDS:
+                yield group
+                group, began = [], time.monotonic()
+        if group:
+            yield group
 
     def _drain(self) -> Iterator[Outcome]:
         settled, self._settled = self._settled, []
@@ -186,43 +208,58 @@ class IngestJob:
     def _settle(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
         """Commit what trained in one transaction, then report the whole group."""
         trained = [one for one in group if one.status == "trained"]
-        edits = [self._edit(one) for one in trained]
-        ids = iter(self.commit(edits).edit_ids if edits else ())
+        self._find_collisions(trained)
+        kept = [one for one in trained if not self._pending[one.job.token].refused]
+        ids = iter(self.commit([self._edit(one) for one in kept]).edit_ids if kept else ())
         for one in group:
             pending = self._pending.pop(one.job.token)
             self._under_way.discard(pending.request.prompt)
-            written = one.status == "trained"
-            status: Status = (
-                one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
-            )
-            yield Outcome(
-                status=status,
-                prompt=pending.request.prompt,
-                target=pending.request.target,
-                edit_id=next(ids) if written else None,
-                replaced=pending.replaces if written else None,
-                reason=one.reason,
-                line=pending.request.line,
-            )
+            yield self._report(one, pending, ids)
+
+    def _find_collisions(self, trained: list[TrainingOutcome]) -> None:
+        """Route each new prompt as if it were asked now: what it fires, it collides with."""
+        if not trained:
+            return
+        routes = self.locate(np.stack([np.asarray(one.views_KVD, dtype=np.float32)[0] for one in trained]))
+        for one, route in zip(trained, routes, strict=True):
+            pending = self._pending[one.job.token]
+            if route.edit_id in (None, pending.replaces):
+                continue
+            pending.collides = route.edit_id
+            pending.refused = self.on_collision == "reject"
+            if self.on_collision == "supersede":
+                pending.replaces = pending.replaces or route.edit_id
+
+    def _report(self, one: TrainingOutcome, pending: _Pending, ids: Iterator[int]) -> Outcome:
+        status: Status = (
+            one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
+        )
+        reason = one.reason
+        if pending.refused:
+            status, reason = "rejected", f"the prompt fires edit {pending.collides} already"
+        stored = status in ("written", "superseded")
+        return Outcome(
+            status=status,
+            prompt=pending.request.prompt,
+            target=pending.request.target,
+            edit_id=next(ids) if stored else None,
+            replaced=pending.replaces if stored else None,
+            collides=pending.collides,
+            reason=reason,
+            line=pending.request.line,
+        )
 
     def _edit(self, one: TrainingOutcome) -> NewEdit:
         pending = self._pending[one.job.token]
         if one.payload is None or one.views_KVD is None:
             raise RequestError(f"the trainer gave no weights for {pending.request.prompt!r}")
-        keys = self.calibration.keys(one.views_KVD)
         return NewEdit(
             prompt=pending.request.prompt,
             target=pending.request.target,
             paraphrases=pending.request.paraphrases,
             tags=pending.request.tags,
             source=pending.request.source,
-            keys=KeyRows(
-                # Raw keys, as SoLA's own, can lie beyond the range of float16; unit ones lose nothing that matters.
-                retrieval=keys.retrieval_BR.astype(
-                    np.float16 if self.calibration.retrieval.unit else np.float32
-                ),
-                verification=keys.verification_BM,
-            ),
+            keys=key_rows(self.calibration, list(one.views_KVD)),
             weights=one.payload,
             supersedes=pending.replaces,
             details=dict(one.figures),

@@ -23,7 +23,7 @@ class LiveIndex:
         """Load the snapshot in ``folder`` and catch up, or rebuild."""
         self._store = store
         self._dim = dim
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._seq = 0
         self._snapshot_seq = 0
@@ -49,8 +49,8 @@ class LiveIndex:
     def snapshot(self) -> None:
         """Write the index beside the store, so that the next open need not rebuild it."""
         with self._lock:
-            if self._folder is not None and self._snapshot_seq != self._seq:
-                self.index.snapshot(self._folder, self._seq)
+            if self.folder is not None and self._snapshot_seq != self._seq:
+                self.index.snapshot(self.folder, self._seq)
                 self._snapshot_seq = self._seq
 
     def rebuild(self) -> None:
@@ -106,10 +106,10 @@ class LiveIndex:
         return changed
 
     def _load(self) -> KeyIndex | None:
-        if self._folder is None or not self._folder.exists():
+        if self.folder is None or not self.folder.exists():
             return None
         try:
-            index, seq = KeyIndex.load(self._folder)
+            index, seq = KeyIndex.load(self.folder)
         except SnapshotError as error:
             logger.warning("the index snapshot cannot be used (%s); rebuilding it from the store", error)
             return None

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from sola_scale.lora.layout import AdapterLayout, layer_of
 from sola_scale.lora.pager import Pager, Visit
 from sola_scale.recipes import Recipe
 from sola_scale.store import LmdbStore, Store, StoreManifest
+
+_CURRENT = "calibration/current"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,12 @@ class Parts:
     def decision_layer(self) -> int:
         """The first layer that an edit may change: the route is decided before it runs."""
         return first_edited_layer(self.backbone, self.layouts)
+
+    def recalibrated(self) -> "Parts":
+        """The same parts with the store's calibration of the moment, and an index of its keys."""
+        version, calibration = current_calibration(self.store)
+        live = LiveIndex(self.store, dim=calibration.retrieval_dim, folder=self.live.folder)
+        return replace(self, calibration=calibration, calibration_id=version, live=live)
 
     def close(self) -> None:
         """Snapshot the index and release everything."""
@@ -94,8 +102,7 @@ def first_edited_layer(backbone: Backbone, layouts: Sequence[AdapterLayout]) -> 
 
 def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, slot_memory: int) -> Parts:
     layouts = tuple(AdapterLayout.from_json(one) for one in store.manifest.layout["classes"])
-    calibration_id = int(store.settings()["calibration"])
-    calibration = Calibration.from_bytes(store.blob(calibration_blob(calibration_id)))
+    calibration_id, calibration = current_calibration(store)
     live = LiveIndex(store, dim=calibration.retrieval_dim, folder=None if read_only else path / "index")
     pager = Pager(
         layouts,
@@ -118,9 +125,15 @@ def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, 
     )
 
 
-def calibration_blob(version: int) -> str:
-    """Name of the blob that holds a version of the calibration."""
-    return f"calibration/{version}"
+def calibration_blobs(version: int, calibration: Calibration) -> dict[str, bytes]:
+    """The blobs that make ``calibration`` a store's current one: all versions stay, one name says which serves."""
+    return {f"calibration/{version}": calibration.to_bytes(), _CURRENT: str(version).encode()}
+
+
+def current_calibration(store: Store) -> tuple[int, Calibration]:
+    """Version and content of the calibration that a store's keys were made with."""
+    version = int(store.blob(_CURRENT))
+    return version, Calibration.from_bytes(store.blob(f"calibration/{version}"))
 
 
 def _open_store(
@@ -149,8 +162,7 @@ def _create_store(path: Path, backbone: Backbone, recipe: Recipe) -> Store:
             recipe={"name": recipe.name},
         ),
     )
-    store.put_blob(calibration_blob(1), calibration.to_bytes())
-    store.put_settings({"calibration": 1})
+    store.put_blobs(calibration_blobs(1, calibration))
     return store
 
 

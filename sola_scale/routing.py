@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sola_index import NearestKeyIndex
 from sola_scale.errors import CorruptRecordError
 from sola_scale.keys import Calibration
+from sola_scale.live import LiveIndex
 from sola_scale.store import Store
 
 Floats = npt.NDArray[np.float32]
@@ -54,27 +54,40 @@ class Router:
     def __init__(
         self,
         calibration: Calibration,
-        index: Callable[[], NearestKeyIndex],
+        live: LiveIndex,
         store: Store,
         *,
+        version: int,
         on_damage: Callable[[set[int]], None],
         candidates: int = 8,
     ) -> None:
-        """Route by the keys of ``index()``, the index of the moment, of which ``candidates`` are verified."""
+        """Route by the keys of ``live``, of which the nearest ``candidates`` are verified.
+
+        Args:
+            calibration: views to keys, keys to probabilities.
+            live: the index of the keys.
+            store: their verification vectors and owners.
+            version: the store's number of ``calibration``; once the store has another, nothing is fired here any more.
+            on_damage: told of edits whose vectors cannot be read.
+            candidates: keys to verify.
+        """
         self.calibration = calibration
-        self._index = index
+        self._live = live
         self._store = store
+        self._version = version
         self._candidates = candidates
         self._on_damage = on_damage
 
     def route(self, views_BVD: Floats) -> list[Route]:
         """Decide for a batch of prompts, given their views float32 ``[B, V, D]``."""
         keys = self.calibration.keys(views_BVD)
-        index = self._index()
-        if not len(index):
+        if not len(self._live.index):
             return [self._decide([]) for _ in range(len(views_BVD))]
-        found = index.search(keys.retrieval_BR, self._candidates)
+        found = self._live.index.search(keys.retrieval_BR, self._candidates)
         verification_NM, owners_N = self._verification(found.ids.reshape(-1))
+        if self._store.calibration != self._version:
+            # All keys were exchanged while this batch was under way: what was read may be of either kind.
+            return [self._decide([]) for _ in range(len(views_BVD))]
         owners_BK = owners_N.reshape(found.ids.shape)
         probability_BK = self.calibration.score_batch(
             keys.verification_BM,

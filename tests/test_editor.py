@@ -116,7 +116,12 @@ def test_every_request_meets_its_outcome(edited: Editor) -> None:
     """Duplicates, conflicts and bad records are told apart, and do not stop the job."""
     seen: list[str] = []
     report = edited.ingest(
-        [FRANCE, BadRecord(7, "broken JSON"), EditRequest("The moon is", "made"), EditRequest("The moon is", "big")],
+        [
+            FRANCE,
+            BadRecord(7, "broken JSON"),
+            EditRequest("The moon is", "made"),
+            EditRequest("The moon is", "big"),
+        ],
         on_outcome=lambda outcome: seen.append(outcome.status),
     )
     assert sorted(seen) == ["duplicate", "failed", "superseded", "written"]

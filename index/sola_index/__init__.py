@@ -14,6 +14,7 @@ from sola_index.errors import (
     UnknownIdError,
 )
 from sola_index.index import KeyIndex
+from sola_index.recovery import SnapshotWarning, load_or_rebuild
 from sola_index.stats import IndexStats
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "NearestKeyIndex",
     "SearchResult",
     "SnapshotError",
+    "SnapshotWarning",
     "UnknownIdError",
     "WithinResult",
+    "load_or_rebuild",
 ]

@@ -48,7 +48,7 @@ class CompressedTier(abc.ABC):
 
     name: ClassVar[str]
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the two tiers hand these through as they are
         self,
         config: IndexConfig,
         dim: int,
@@ -138,7 +138,7 @@ class CompressedTier(abc.ABC):
             # Tables without any span (all codes equal) make faiss divide by zero: what is not a number is kept.
             found_R = (rows_MR[0] >= 0) & ~(squared_MR[0] > limit)
             if not found_R.all():
-                return rows_MR[0][found_R]
+                return np.asarray(rows_MR[0][found_R], np.int64)
             depth *= 4
         return None
 

@@ -40,7 +40,7 @@ class ListsTier(CompressedTier):
     def set_radii(self, radius_L: Floats) -> None:
         """Take the typical distance between the keys of each list and its centroid."""
         self.radius_L = radius_L
-        self._least_radius = float(radius_L.min())
+        self._small_radius = float(np.quantile(radius_L, 0.1))
 
     @classmethod
     def train(cls, config: IndexConfig, sample_ND: Floats, rows: int) -> "ListsTier":
@@ -101,9 +101,10 @@ class ListsTier(CompressedTier):
         """Lists where a key at the typical radius and slant would be nearer than the nearest found.
 
         By the law of cosines such a key lies at ``D^2 + r^2 - 2 cos D r`` from the query, D its distance to the
-        centroid; whatever D, that is at least ``r^2 (1 - cos^2)``, which spares the easy queries the work.
+        centroid; whatever D, that is at least ``r^2 (1 - cos^2)``. Easy queries have found a key nearer than that for
+        nine tenths of the lists and are spared the work.
         """
-        if nearest_squared < self._least_slanted:
+        if nearest_squared < self._small_radius**2 * (1.0 - self.config.slant**2):
             return _NONE
         squared_L = np.maximum(score_L + query_Z @ query_Z, 0.0)
         slanted_L = squared_L + self.radius_L * (self.radius_L - 2.0 * self.config.slant * np.sqrt(squared_L))
@@ -112,10 +113,6 @@ class ListsTier(CompressedTier):
         if len(lists_L) > most:
             lists_L = lists_L[slanted_L[lists_L].argpartition(most - 1)[:most]]
         return lists_L
-
-    @property
-    def _least_slanted(self) -> float:
-        return float(self._least_radius**2 * (1.0 - self.config.slant**2))
 
     def reachable(self, query_Z: Floats, radius: float) -> ListNumbers | None:
         """Lists that the bisector bound cannot exclude.

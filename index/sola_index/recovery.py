@@ -22,6 +22,7 @@ def load_or_rebuild(
     source: Callable[[], tuple[Batches, int]],
     dim: int,
     metric: Metric = "cosine",
+    *,
     config: IndexConfig | None = None,
     device: Device | None = None,
 ) -> tuple[KeyIndex, int]:

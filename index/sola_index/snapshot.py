@@ -99,7 +99,7 @@ def write(folder: Path, capture: Capture) -> None:
             seals["base"] = base.seal
         elif base is not None:
             capture = capture._replace(keys=[capture.base_ND, *capture.keys])
-        arrays = {
+        arrays: dict[str, list[npt.NDArray[Any]]] = {
             "keys": capture.keys,
             "ids": [capture.ids_N],
             "live": [capture.live_N],

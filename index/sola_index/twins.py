@@ -79,7 +79,7 @@ class TwinTable:
         recent = [(key_hash, row) for key_hash, rows in parts.recent.items() for row in rows]
         if not recent and not more:
             return
-        added_hashes, added_rows = more if more else (np.empty(0, np.uint64), np.empty(0, np.uint32))
+        added_hashes, added_rows = more or (np.empty(0, np.uint64), np.empty(0, np.uint32))
         hashes_N = np.concatenate(
             [parts.hashes_N, np.array([pair[0] for pair in recent], np.uint64), added_hashes]
         )

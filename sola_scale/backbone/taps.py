@@ -39,6 +39,11 @@ class Action(Protocol):
 class Decision(Protocol):
     """One batch of prompts on its way through the layers."""
 
+    @property
+    def views(self) -> Sequence[View]:
+        """The views it wants to see."""
+        ...
+
     def observe(self, view: View, pooled_BD: Tensor) -> None:
         """Take note of a view; called once per view, in layer order."""
         ...
@@ -65,8 +70,6 @@ class Taps:
         Raises:
             ModelError: the model carries another editor's taps, or a view lies beyond the decision.
         """
-        if any(view.layer > decision_layer for view in views):
-            raise ModelError(f"a view lies beyond the input of the first edited layer {decision_layer}")
         self._model = backbone.model
         if "generate" in vars(self._model):
             raise ModelError(
@@ -77,7 +80,21 @@ class Taps:
         self._session: ContextVar[_Session | None] = ContextVar("sola_session", default=None)
         self._disabled: ContextVar[bool] = ContextVar("sola_disabled", default=False)
         self._pins: weakref.WeakKeyDictionary[Any, PinnedSequence] = weakref.WeakKeyDictionary()
-        self._handles = list(self._hooks(backbone, views, modules, decision_layer))
+        self._layers = backbone.architecture.layers
+        self._decision_layer = decision_layer
+        self._watched: set[int] = set()
+        self._handles = [
+            self._model.register_forward_pre_hook(self._begin, with_kwargs=True),
+            self._model.register_forward_hook(self._end, with_kwargs=True, always_call=True),
+        ]
+        self.watch(views)
+        self._handles.append(
+            self._layers[decision_layer].register_forward_pre_hook(self._conclude, with_kwargs=True)
+        )
+        self._handles += [
+            self._model.get_submodule(path).register_forward_hook(functools.partial(self._act, path))
+            for path in modules
+        ]
         self._model.generate = self._routed_generate(self._model.generate)
 
     def close(self) -> None:
@@ -86,6 +103,22 @@ class Taps:
             self._handles.pop().remove()
         if "generate" in vars(self._model):
             del self._model.generate
+
+    def watch(self, views: Sequence[View]) -> None:
+        """Offer ``views`` to decisions from now on, beside those that are offered already.
+
+        Raises:
+            ModelError: a view lies beyond the decision.
+        """
+        if any(view.layer > self._decision_layer for view in views):
+            raise ModelError(f"a view lies beyond the input of the first edited layer {self._decision_layer}")
+        for layer in sorted({view.layer for view in views} - self._watched):
+            observe = functools.partial(self._observe, layer)
+            # Prepended: a view may be the input of the very layer before which the decision concludes.
+            self._handles.append(
+                self._layers[layer].register_forward_pre_hook(observe, with_kwargs=True, prepend=True)
+            )
+            self._watched.add(layer)
 
     @contextlib.contextmanager
     def disabled(self) -> Iterator[None]:
@@ -105,20 +138,6 @@ class Taps:
             yield session
         finally:
             self._session.reset(token)
-
-    def _hooks(
-        self, backbone: Backbone, views: Sequence[View], modules: Sequence[str], decision_layer: int
-    ) -> Iterator[Any]:
-        layers = backbone.architecture.layers
-        yield self._model.register_forward_pre_hook(self._begin, with_kwargs=True)
-        yield self._model.register_forward_hook(self._end, with_kwargs=True, always_call=True)
-        for layer in sorted({view.layer for view in views}):
-            here = tuple(view for view in views if view.layer == layer)
-            observe = functools.partial(self._observe, here)
-            yield layers[layer].register_forward_pre_hook(observe, with_kwargs=True)
-        yield layers[decision_layer].register_forward_pre_hook(self._conclude, with_kwargs=True)
-        for path in modules:
-            yield self._model.get_submodule(path).register_forward_hook(functools.partial(self._act, path))
 
     def _routed_generate(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(generate)
@@ -149,15 +168,14 @@ class Taps:
         """Return the sequence that a cache with tokens in it belongs to; an empty cache starts a new one."""
         return self._pins.get(call.cache) if call.cache is not None and call.past > 0 else None
 
-    def _observe(
-        self, views: Sequence[View], _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _observe(self, layer: int, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = self._call.get()
         if call is None or call.decision is None:
             return
         hidden_BTD = args[0] if args else kwargs["hidden_states"]
-        for view in views:
-            call.decision.observe(view, pool(hidden_BTD, call.mask_BT, view.pooling))
+        for view in call.decision.views:
+            if view.layer == layer:
+                call.decision.observe(view, pool(hidden_BTD, call.mask_BT, view.pooling))
 
     def _conclude(self, _layer: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         call = self._call.get()

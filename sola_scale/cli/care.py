@@ -89,11 +89,10 @@ def backup(
 
 def _index_faults(opened: "LmdbStore", folder: Path, *, repair: bool) -> tuple[str, ...]:
     """Hold the snapshot of the index against the store; with ``repair``, write a right one."""
-    from sola_scale.keys import Calibration
     from sola_scale.live import LiveIndex
-    from sola_scale.opening import calibration_blob
+    from sola_scale.opening import current_calibration
 
-    calibration = Calibration.from_bytes(opened.blob(calibration_blob(opened.settings()["calibration"])))
+    _, calibration = current_calibration(opened)
     live = LiveIndex(opened, dim=calibration.retrieval_dim, folder=folder / "index")
     try:
         faults = live.compare()

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from sola_scale.cli import options
 from sola_scale.cli.opening import open_editor
-from sola_scale.cli.output import emit, err, facts, one_line, say, size, table
+from sola_scale.cli.output import emit, err, facts, one_line, out, say, size
 from sola_scale.cli.progress import JobProgress
 from sola_scale.errors import StoreExistsError
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from sola_scale.evaluate.demonstration import Answers, Material, RevokeProof
     from sola_scale.ingest import IngestReport
 
-_SHOWN = 10
-_PARAPHRASE = 1
+_SHOWN = 8
+_WIDEST = 40
 
 
 def demo(
@@ -64,22 +66,22 @@ class _Demo:
 
     def run(self) -> dict[str, Any]:
         """Ask, edit, ask again, revoke; returns the figures."""
-        from sola_scale.evaluate.demonstration import prove_revoke
+        from sola_scale.evaluate.demonstration import prove_revoke, silent
 
-        prompts = [fact.prompt for fact in self._material.facts]
+        facts = self._material.facts
+        prompts = [fact.prompt for fact in facts]
         beside = [fact.prompt for fact in self._material.neighbours]
-        reworded = [fact.wordings[_PARAPHRASE] for fact in self._material.facts]
         base = self._ask("base model", prompts, base=True)
-        base_beside = self._ask("base model, neighbours", beside, base=True)
+        base_beside = self._ask("base model, neighbours", beside[:_SHOWN], base=True)
         report = self._ingest()
         edited = self._ask("edited model", prompts)
-        paraphrased = self._ask("edited model, reworded", reworded)
-        edited_beside = self._ask("edited model, neighbours", beside)
+        paraphrased = self._ask("edited model, reworded", self._material.reworded())
+        edited_beside = self._ask("edited model, neighbours", beside[:_SHOWN])
         if not self._silent:
             self._print_sample(base, edited, paraphrased, edited_beside, base_beside)
         proof = prove_revoke(self._editor, report.written[0])
         figures = self._figures(report, base, edited, paraphrased)
-        figures |= {"neighbours_unchanged": edited_beside.same_as(base_beside), "revoke": proof}
+        figures |= {"neighbours_silent": silent(self._editor, beside), "revoke": proof}
         if not self._silent:
             _print_proof(proof)
             _print_totals(figures)
@@ -107,7 +109,6 @@ class _Demo:
             "base_right": base.right(facts),
             "edited_right": edited.right(facts),
             "paraphrases_right": paraphrased.right(facts),
-            "paraphrases_fired": paraphrased.fired(),
             "seconds": report.seconds,
             "edits_per_second": len(report.written) / report.seconds,
             "bytes_per_edit": stats.store.bytes_per_edit,
@@ -122,25 +123,21 @@ class _Demo:
         beside: "Answers",
         base_beside: "Answers",
     ) -> None:
-        answers = [one.generations for one in (base, edited, paraphrased, beside, base_beside)]
-        rows = []
-        for place, fact in list(enumerate(self._material.facts))[:_SHOWN]:
-            before, after, reworded, neighbour, neighbour_before = (one[place] for one in answers)
-            untouched = "unchanged" if neighbour.token_ids == neighbour_before.token_ids else "CHANGED"
-            rows.append(
-                (
-                    fact.prompt,
-                    one_line(before.text, 28),
-                    one_line(after.text, 28),
-                    f"{fact.wordings[_PARAPHRASE]} {one_line(reworded.text, 28)}",
-                    f"{beside.prompts[place]} {one_line(neighbour.text, 20)} [{untouched}]",
-                )
-            )
-        table(
-            "\nA sample",
-            ("prompt", "base answer", "edited answer", "reworded", "a neighbour, not edited"),
-            rows,
-        )
+        sample = Table(title="\nA sample", title_justify="left", show_header=False, pad_edge=False)
+        for place in range(len(beside.prompts)):
+            beside_now, beside_then = beside.generations[place], base_beside.generations[place]
+            same = "unchanged" if beside_now.token_ids == beside_then.token_ids else "[red]changed[/]"
+            sample.add_row("base", *_asked(base, place))
+            sample.add_row("edited", *_asked(edited, place), style="bold")
+            sample.add_row("reworded", *_asked(paraphrased, place))
+            sample.add_row(f"neighbour, {same}", *_asked(beside, place), style="dim", end_section=True)
+        out().print(sample)
+
+
+def _asked(answers: "Answers", place: int) -> tuple[str, str]:
+    """A question and its answer, as cells of the sample."""
+    said = one_line(answers.generations[place].text, _WIDEST)
+    return escape(answers.prompts[place]), escape(said)
 
 
 def _print_proof(proof: "RevokeProof") -> None:
@@ -168,8 +165,8 @@ def _print_totals(figures: dict[str, Any]) -> None:
             ),
             ("right before", f"{figures['base_right']} of {count}"),
             ("right after", f"{figures['edited_right']} of {count}"),
-            ("reworded, never seen", f"{figures['paraphrases_right']} of {count} right"),
-            ("neighbours", f"{figures['neighbours_unchanged']} of {count} unchanged, token for token"),
+            ("reworded, unseen", f"{figures['paraphrases_right']} of {count} right"),
+            ("neighbours", f"{figures['neighbours_silent']} of {count} fire no edit"),
             ("an edit on disk", f"{size(figures['bytes_per_edit'])}, keys, log and records included"),
             ("a route", f"{figures['route_ms']:.2f} ms a prompt, page-in included"),
         ],
@@ -179,5 +176,5 @@ def _print_totals(figures: dict[str, Any]) -> None:
 def _invite(folder: Path, material: "Material", model: str) -> None:
     chosen = "" if model == "smollm2" else f" --model {model}"
     say(f"\nThe store stays at {folder}. Ask it yourself:")
-    say(f'  sola generate {folder} "{material.facts[0].wordings[2]}" --base{chosen}')
+    say(f'  sola generate {folder} "{material.reworded()[0]}" --base{chosen}')
     say(f"  sola list {folder}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ def quiet_transformers() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers.utils import logging
 
+    # Advice for those libraries' own developers, such as that a function of torch's is in beta.
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch|transformers|sola_scale")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sola_scale.errors import SolaError
+from sola_scale.errors import SolaError, StoreNotFoundError
 
 
 @cache
@@ -43,9 +43,12 @@ def _plain(value: Any) -> Any:
 
 def report_error(error: SolaError, *, as_json: bool) -> None:
     """Say what went wrong and what to do: on stderr for people, besides on stdout for programs."""
+    message = str(error)
+    if isinstance(error, StoreNotFoundError) and "sola init" not in message:
+        message += "; make one with: sola init"
     if as_json:
-        emit({"error": {"type": type(error).__name__, "message": str(error)}})
-    err().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        emit({"error": {"type": type(error).__name__, "message": message}})
+    err().print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
 
 
 def say(text: str) -> None:

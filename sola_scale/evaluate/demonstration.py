@@ -13,7 +13,9 @@ from sola_scale.generation import Generation
 from sola_scale.ingest import IngestReport, Outcome
 from sola_scale.requests import EditRequest
 
-MAX_NEW_TOKENS = 16
+MAX_NEW_TOKENS = 12
+GIVEN = 2
+"""Wordings given with an edit besides its prompt."""
 _BATCH = 32
 
 Tick = Callable[[int], None]
@@ -38,8 +40,12 @@ class Material:
         return cls(facts=tuple(drawn[:count]), neighbours=tuple(drawn[padded : padded + count]))
 
     def requests(self) -> Iterator[EditRequest]:
-        """The edits to make; no paraphrase is given away."""
-        return (fact.request() for fact in self.facts)
+        """The edits to make, each with two other wordings; the one asked about afterwards is not among them."""
+        return (fact.request(paraphrases=GIVEN) for fact in self.facts)
+
+    def reworded(self) -> list[str]:
+        """Each fact asked in a wording that its edit was not given."""
+        return [fact.wordings[GIVEN + 1] for fact in self.facts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +60,6 @@ class Answers:
     def right(self, facts: Sequence[Fact]) -> int:
         """How many begin with the fact's answer."""
         return sum(says(one, fact) for one, fact in zip(self.generations, facts, strict=True))
-
-    def fired(self) -> int:
-        """How many came from an edit."""
-        return sum(one.route is not None and one.route.edit_id is not None for one in self.generations)
 
     def same_as(self, other: "Answers") -> int:
         """How many are token for token those of ``other``."""
@@ -103,6 +105,11 @@ def ask(editor: Editor, prompts: Sequence[str], *, base: bool = False, tick: Tic
             if tick is not None:
                 tick(len(batch))
     return Answers(prompts=tuple(prompts), generations=tuple(generations))
+
+
+def silent(editor: Editor, prompts: Sequence[str]) -> int:
+    """How many of these prompts fire no edit: for them the model is the base model, bit for bit."""
+    return sum(route.edit_id is None for route in editor.route(prompts))
 
 
 def edit(editor: Editor, material: Material, on_outcome: Callable[[Outcome], None]) -> IngestReport:

@@ -35,6 +35,10 @@ _DAMAGED = (
     lmdb.InvalidError,
     lmdb.PanicError,
     lmdb.CursorFullError,
+    # A table that every store has is missing.
+    lmdb.NotFoundError,
+    # Of a transaction that met damage: LMDB refuses all further use of it.
+    lmdb.BadTxnError,
 )
 
 _shared: dict[tuple[int, int, int], "Environment"] = {}
@@ -80,11 +84,14 @@ class Environment:
                 map_size=map_size,
                 max_dbs=len(Table) + 4,
                 max_readers=MAX_READERS,
-                readahead=False,
+                readahead=_fits_memory(path),
                 lib_version=0,
             )
-            self._tables = {table: self._lmdb.open_db(table.encode(), create=create) for table in Table}
-        self.writable = writable
+            try:
+                self._tables = {table: self._lmdb.open_db(table.encode(), create=create) for table in Table}
+            except BaseException:
+                self._lmdb.close()
+                raise
         self.key = file_key(path)
 
     @classmethod
@@ -153,22 +160,25 @@ class Environment:
 
 
 class ReadScope:
-    """A `with` block around a read transaction; a class, as it is entered for every route and every page-in."""
+    """A `with` block around a read transaction that begins when this is made.
 
-    __slots__ = ("_environment", "_txn")
+    A class and not a generator, as one is entered for every route and every page-in.
+    """
+
+    __slots__ = ("_environment", "_transaction", "_txn")
 
     def __init__(self, environment: Environment) -> None:
+        environment.retain(transactions=1)
         self._environment = environment
+        try:
+            with translated(environment.path):
+                self._txn, self._transaction = environment.begin_read()
+        except BaseException:
+            environment.release(transactions=1)
+            raise
 
     def __enter__(self) -> ReadTransaction:
-        self._environment.retain(transactions=1)
-        try:
-            self._txn, transaction = self._environment.begin_read()
-        except lmdb.Error:
-            self._environment.release(transactions=1)
-            with translated(self._environment.path):
-                raise
-        return transaction
+        return self._transaction
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,6 +188,12 @@ class ReadScope:
         if isinstance(error, lmdb.Error):
             with translated(self._environment.path):
                 raise error
+
+
+def _fits_memory(path: Path) -> bool:
+    """Whether reading ahead helps: it warms a file that fits into memory, and evicts useful pages of one that does not."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return not path.exists() or path.stat().st_size < memory // 2
 
 
 def file_key(path: Path) -> tuple[int, int, int]:

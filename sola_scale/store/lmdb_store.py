@@ -1,4 +1,4 @@
-"""The LMDB store: one folder, one file, one writer, any number of readers."""
+"""The LMDB store: one folder, one file, one writer, any number of readers; the writing half."""
 
 import threading
 import time
@@ -7,42 +7,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sola_scale.errors import CorruptRecordError, StoreClosedError, StoreReadOnlyError
+from sola_scale.errors import CorruptRecordError, EditStateError, StoreLockedError, StoreReadOnlyError
 from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
 from sola_scale.store.admission import admit
 from sola_scale.store.audit import Audit, check_structure
-from sola_scale.store.bookkeeping import Counters, read_counters, read_layout, read_manifest
-from sola_scale.store.changes import KeyBlock, LogEntry, Transition, no_keys
-from sola_scale.store.contract import Store, Visit
-from sola_scale.store.environment import MAP_SIZE, Environment, ReadScope, file_key
+from sola_scale.store.bookkeeping import read_counters
+from sola_scale.store.changes import Transition, no_keys
+from sola_scale.store.environment import MAP_SIZE, Environment, file_key
+from sola_scale.store.lmdb_reader import LmdbReader
 from sola_scale.store.locks import WriterLock
-from sola_scale.store.measurement import measure
-from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
+from sola_scale.store.records import KeyRows, NewEdit, Operation, StoreManifest
 from sola_scale.store.repair import repair as mend
-from sola_scale.store.reports import Damage, StoreStats, VerifyReport
-from sola_scale.store.stored import read_record
+from sola_scale.store.reports import Damage, VerifyReport
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 
 Clock = Callable[[], int]
 
 
-class LmdbStore(Store):
+class LmdbStore(LmdbReader):
     """A store in a folder; made by `create` or `open`, never by its constructor."""
 
     def __init__(
         self, folder: Path, environment: Environment, lock: WriterLock | None, map_size: int, clock: Clock
     ) -> None:
-        self.path = folder
-        self._environment: Environment | None = environment
+        super().__init__(folder, environment)
         self._lock = lock
         self._map_size = map_size
         self._clock = clock
         self._writing = threading.RLock()
-        with environment.read() as txn:
-            self._manifest = read_manifest(txn)
+        self._recalibrating = threading.Lock()
 
     @classmethod
     def create(
@@ -111,51 +104,10 @@ class LmdbStore(Store):
                 lock.release()
             raise
 
-    # --- state ---------------------------------------------------------------------------------------------
-
-    @property
-    def manifest(self) -> StoreManifest:
-        """What the store is bound to."""
-        return self._manifest
-
     @property
     def read_only(self) -> bool:
         """Whether this object cannot write."""
         return self._lock is None
-
-    @property
-    def last_seq(self) -> int:
-        """Sequence number of the newest log entry."""
-        return self._counters().last_seq
-
-    @property
-    def next_edit_id(self) -> int:
-        """The id the next written edit gets."""
-        return self._counters().next_edit
-
-    @property
-    def low_water(self) -> int:
-        """Sequence number up to which the log was truncated."""
-        return self._counters().low_water
-
-    @property
-    def calibration(self) -> int | None:
-        """Id of the calibration of all keys."""
-        with self._read() as txn:
-            layout = read_layout(txn)
-        return layout.calibration if layout else None
-
-    def _counters(self) -> Counters:
-        with self._read() as txn:
-            return read_counters(txn)
-
-    def _open_environment(self) -> Environment:
-        if self._environment is None:
-            raise StoreClosedError(f"the store {self.path} is closed")
-        return self._environment
-
-    def _read(self) -> ReadScope:
-        return self._open_environment().read()
 
     @contextmanager
     def _write(self) -> Iterator[WriteTransaction]:
@@ -165,8 +117,6 @@ class LmdbStore(Store):
                 raise StoreReadOnlyError(f"the store {self.path} is open for reading only")
             with environment.write() as txn:
                 yield txn
-
-    # --- verbs ---------------------------------------------------------------------------------------------
 
     def write(self, edits: Sequence[NewEdit]) -> Transition:
         """Store edits in one transaction."""
@@ -207,148 +157,62 @@ class LmdbStore(Store):
         self, calibration: int, rows: Iterable[tuple[int, KeyRows]], blobs: Mapping[str, bytes] | None = None
     ) -> Transition:
         """Exchange the keys of all edits."""
-        layout = recalibration.stage(self._write, calibration, rows)
-        with self._write() as txn:
-            shelf.put_blobs(txn, blobs or {})
-            entry = recalibration.switch(txn, layout, self._clock())
-            return queries.transition_of(txn, entry)
-
-    # --- records -------------------------------------------------------------------------------------------
-
-    def record(self, edit_id: int) -> EditRecord:
-        """One edit's record."""
-        with self._read() as txn:
-            return read_record(txn, edit_id)
-
-    def records(self, where: EditFilter | None = None) -> Iterator[EditRecord]:
-        """Matching records in ascending order of id."""
-        where = where or EditFilter()
-        left = where.limit
-        for page in self._record_pages(where):
-            yield from page[:left]
-            left = None if left is None else left - len(page)
-            if left is not None and left <= 0:
-                return
-
-    def _record_pages(self, where: EditFilter) -> Iterator[list[EditRecord]]:
-        if where.ids is not None:
-            with self._read() as txn:
-                page = queries.named_records(txn, where)
-            yield page
-            return
-        after: int | None = where.after_id
-        while after is not None:
-            with self._read() as txn:
-                page, after = queries.filtered_page(txn, where, after)
-            yield page
-
-    def find_prompt(self, prompt: str) -> list[int]:
-        """Ids of the edits with exactly this prompt."""
-        with self._read() as txn:
-            return queries.with_prompt(txn, prompt)
-
-    def chain(self, edit_id: int) -> list[int]:
-        """Ids of an edit's chain, oldest first."""
-        with self._read() as txn:
-            return queries.chain_of(txn, edit_id)
-
-    # --- weights and keys ----------------------------------------------------------------------------------
-
-    def read_weights(self, ids: Iterable[int], visit: Visit) -> None:
-        """Show each edit's checked weights to `visit`."""
-        with self._read() as txn:
-            queries.show_weights(txn, ids, visit)
-
-    def verification(self, key_ids: NDArray[np.uint64]) -> tuple[NDArray[np.float16], NDArray[np.uint64]]:
-        """Verification vectors and owners of keys."""
-        with self._read() as txn:
-            return queries.verification_of(txn, key_ids)
-
-    def owners(self, key_ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Whose keys these are."""
-        with self._read() as txn:
-            return np.array(
-                [edit_id for edit_id, _ in queries.owners_of(txn, key_ids.tolist())], dtype=np.uint64
-            )
-
-    def keys(self, edit_id: int) -> KeyRows:
-        """Copies of an edit's key vectors."""
-        with self._read() as txn:
-            return queries.keys_of(txn, edit_id)
-
-    def active_keys(self, block: int = 4096) -> Iterator[KeyBlock]:
-        """All keys the index shall hold, in blocks."""
-        start = 1
-        while True:
-            with self._read() as txn:
-                found = queries.key_block(txn, start, block)
-            if found is None:
-                return
-            yield found
-            start = found.last + 1
-
-    # --- log -----------------------------------------------------------------------------------------------
-
-    def log(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
-        """Log entries beyond `after`."""
-        with self._read() as txn:
-            return queries.log_entries(txn, after, limit)
-
-    def changes(self, after: int, limit: int = 1000) -> list[Transition]:
-        """The same as transitions for an index."""
-        with self._read() as txn:
-            return [queries.transition_of(txn, entry) for entry in queries.log_entries(txn, after, limit)]
+        if not self._recalibrating.acquire(blocking=False):
+            raise EditStateError("another recalibration of this store is under way")
+        try:
+            layout = recalibration.stage(self._write, calibration, rows)
+            with self._write() as txn:
+                shelf.put_blobs(txn, blobs or {})
+                entry = recalibration.switch(txn, layout, self._clock())
+                return queries.transition_of(txn, entry)
+        finally:
+            self._recalibrating.release()
 
     def truncate_log(self, before: int) -> int:
         """Forget log entries below `before`."""
         with self._write() as txn:
             return shelf.truncate_log(txn, before)
 
-    # --- blobs and settings --------------------------------------------------------------------------------
-
     def put_blobs(self, blobs: Mapping[str, bytes | None]) -> None:
         """Store named byte strings."""
         with self._write() as txn:
             shelf.put_blobs(txn, blobs)
-
-    def blob(self, name: str) -> bytes:
-        """A named byte string."""
-        with self._read() as txn:
-            return shelf.read_blob(txn, name)
-
-    def blobs(self) -> dict[str, int]:
-        """Name → size of every blob."""
-        with self._read() as txn:
-            return shelf.blob_sizes(txn)
 
     def put_settings(self, settings: Mapping[str, Any]) -> None:
         """Change settings."""
         with self._write() as txn:
             shelf.put_settings(txn, settings)
 
-    def settings(self) -> dict[str, Any]:
-        """All settings."""
-        with self._read() as txn:
-            return shelf.read_settings(txn)
-
-    # --- care ----------------------------------------------------------------------------------------------
-
-    def stats(self) -> StoreStats:
-        """Counts by status and bytes by table."""
-        with self._read() as txn:
-            return measure(txn, self.path / files.FILE_NAME)
-
     def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Check everything; with `repair`, quarantine the damaged edits."""
-        with self._writing:
-            structure = [] if self.read_only else check_structure(self.path / files.FILE_NAME)
+        """Check everything; with `repair`, quarantine the damaged edits.
+
+        LMDB's own pages are looked over as well, unless another process may be writing them.
+        """
+        with self._writing, self._at_rest() as at_rest:
             report = self._audit()
-            report.damages[:0] = structure
+            if at_rest:
+                report.damages[:0] = check_structure(self.path / files.FILE_NAME)
             # Writing through pages that contradict one another could spread the damage.
             if not repair or not report.damages or any(damage.table == "file" for damage in report.damages):
                 return report
             with self._write() as writing:
                 return mend(writing, report, self._clock())
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[bool]:
+        """Keep other writers away for a while, if none is there; yields whether that was possible."""
+        if self._lock is not None:
+            yield True
+            return
+        try:
+            lock = WriterLock(self.path)
+        except (StoreLockedError, StoreReadOnlyError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def _audit(self) -> VerifyReport:
         report = VerifyReport()
@@ -383,12 +247,6 @@ class LmdbStore(Store):
             with self._writing:
                 self._follow_file()
         return self.last_seq
-
-    def readers(self) -> str:
-        """LMDB's table of read transactions under way, of all processes, for people."""
-        environment = self._open_environment()
-        environment.clear_stale_readers()
-        return environment.readers()
 
     def _follow_file(self) -> None:
         """Use the file that now has the store's name; reads in flight end on the old one."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sola_scale.store.bookkeeping import read_counters
 from sola_scale.store.header import PAGE
+from sola_scale.store.listing import scan_states
 from sola_scale.store.records import EditStatus
 from sola_scale.store.reports import StoreStats, TableStats
 from sola_scale.store.segments import entries
-from sola_scale.store.stored import scan_states
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction
 from sola_scale.store.values import OVERHEAD, unpack_id
@@ -31,7 +31,7 @@ def measure(txn: ReadTransaction, path: Path) -> StoreStats:
         payload=_payload(txn, counters.generation),
         tables=tables,
         used_bytes=sum(table.bytes for table in tables.values()),
-        file_bytes=path.stat().st_blocks * 512,
+        file_bytes=path.stat().st_size,
     )
 
 

@@ -19,38 +19,10 @@ from sola_scale.store.bookkeeping import (
 from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Transition, no_keys
 from sola_scale.store.contract import Visit
 from sola_scale.store.keyrows import read_keys, read_retrieval, row_bytes
-from sola_scale.store.records import EditFilter, EditRecord, EditStatus, KeyRows
-from sola_scale.store.stored import listed, read_stored, scan_states
+from sola_scale.store.records import EditStatus, KeyRows
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, ids_below
 from sola_scale.store.values import pack_id, unpack_id
-from sola_scale.store.verbs import prompt_key
-
-_PAGE = 1024
-
-
-def filtered_page(txn: ReadTransaction, where: EditFilter, after: int) -> tuple[list[EditRecord], int | None]:
-    """Matching records of the next page of edits beyond `after`, and where the following one starts, if any."""
-    page = scan_states(txn, after, _PAGE)
-    wanted = [(e, state) for e, state in page if where.status is None or state.status in where.status]
-    records = (listed(txn, edit_id, state) for edit_id, state in wanted)
-    return [record for record in records if where.matches(record)], page[-1][0] if len(
-        page
-    ) == _PAGE else None
-
-
-def named_records(txn: ReadTransaction, where: EditFilter) -> list[EditRecord]:
-    """Matching records among the ids that a filter names."""
-    known = sorted(e for e in set(where.ids or ()) if 0 < e < read_counters(txn).next_edit)
-    states = ((edit_id, state) for after in known for edit_id, state in scan_states(txn, after - 1, 1))
-    records = (listed(txn, edit_id, state) for edit_id, state in states)
-    return [record for record in records if where.matches(record)]
-
-
-def with_prompt(txn: ReadTransaction, prompt: str) -> list[int]:
-    """Ids of edits with exactly this prompt; the hash finds candidates, the text decides."""
-    candidates = ids_below(txn, Table.PROMPTS, prompt_key(prompt))
-    return [edit_id for edit_id in candidates if read_stored(txn, edit_id).prompt == prompt]
 
 
 def chain_of(txn: ReadTransaction, edit_id: int) -> list[int]:

@@ -19,9 +19,9 @@ from sola_scale.store.bookkeeping import (
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.keyrows import check_layout, layout_of
 from sola_scale.store.limits import check_finite, check_keys
+from sola_scale.store.listing import scan_states
 from sola_scale.store.records import EditStatus, KeyRows, Operation
 from sola_scale.store.segments import SPAN, entry
-from sola_scale.store.stored import scan_states
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 from sola_scale.store.values import pack_id

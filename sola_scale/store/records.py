@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -172,12 +172,38 @@ class EditFilter:
             record.id > self.after_id
             and (self.ids is None or record.id in self.ids)
             and (self.status is None or record.status in self.status)
-            and all(tag in record.tags for tag in self.tags)
+            and self.fits(record)
+        )
+
+    def fits(self, record: "Described") -> bool:
+        """Whether what an edit was written with meets the conditions on it."""
+        return (
+            all(tag in record.tags for tag in self.tags)
             and self.source in (None, record.source)
             and (self.since is None or record.created_at >= self.since)
             and (self.until is None or record.created_at < self.until)
             and (self.prompt_contains is None or self.prompt_contains.casefold() in record.prompt.casefold())
         )
+
+
+class Described(Protocol):
+    """What a filter looks at of an edit's unchanging part."""
+
+    @property
+    def prompt(self) -> str:
+        """The edited prompt."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its labels."""
+
+    @property
+    def source(self) -> str | None:
+        """Its origin."""
+
+    @property
+    def created_at(self) -> int:
+        """Nanoseconds since the epoch."""
 
 
 def unique(ids: Iterable[int]) -> list[int]:

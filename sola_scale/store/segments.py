@@ -47,7 +47,8 @@ def entry(segment: Buffer | None, edit_id: int) -> tuple[memoryview | None, int]
     if segment is None or len(segment) < _BODY or segment[0] != VALUE_FORMAT or segment[1] != SPAN:
         return None, 0
     offset, length, checksum = _ENTRY.unpack_from(segment, _HEAD.size + edit_id % SPAN * _ENTRY.size)
-    if length == 0 or offset < _BODY or offset + length > len(segment):
+    # An absent entry is all zeros, so its offset lies in the table; a payload of no bytes is a payload all the same.
+    if offset < _BODY or offset + length > len(segment):
         return None, 0
     return memoryview(segment)[offset : offset + length], checksum
 

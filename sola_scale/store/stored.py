@@ -1,13 +1,11 @@
-"""The immutable part of an edit's record as it lies on disk, and the record assembled from its parts."""
-
-from typing import Any
+"""The immutable part of an edit's record as it lies on disk, and the events of its history."""
 
 import msgspec
 
 from sola_scale.errors import CorruptRecordError, RequestError
-from sola_scale.store.bookkeeping import State, decoded, read_layout, read_state
+from sola_scale.store.bookkeeping import decoded
 from sola_scale.store.limits import MAX_RECORD
-from sola_scale.store.records import Detail, EditRecord, EditStatus, Event, NewEdit, Operation
+from sola_scale.store.records import Detail, Event, NewEdit
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction, ids_below
 from sola_scale.store.values import Buffer, pack_id, unpack_id
@@ -128,67 +126,3 @@ def erase_notes(txn: WriteTransaction, edit_id: int) -> None:
         events = decoded(list[Event], txn.get(Table.HISTORY, key, edit_id) or b"\x90", "history", edit_id)
         bare = [Event(event.seq, event.at, event.operation) for event in events]
         txn.put(Table.HISTORY, key, _encoder.encode(bare))
-
-
-def read_record(txn: ReadTransaction, edit_id: int) -> EditRecord:
-    """One edit's record; raises UnknownEditError or CorruptRecordError."""
-    return assemble(txn, edit_id, read_state(txn, edit_id))
-
-
-def assemble(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
-    """The public record of an edit from its parts."""
-    stored = read_stored(txn, edit_id)
-    layout = read_layout(txn)
-    first = Event(stored.seq, stored.created_at, Operation.WRITE)
-    fields: dict[str, Any] = {name: getattr(stored, name) for name in _COPIED}
-    return EditRecord(
-        id=edit_id,
-        status=state.status,
-        supersedes=stored.supersedes or None,
-        chain=state.chain,
-        calibration=layout.calibration if layout else 0,
-        key_ids=tuple(range(state.first_key, state.first_key + state.rows)) if state.first_key else (),
-        history=(first, *read_events(txn, edit_id)),
-        **fields,
-    )
-
-
-_COPIED = ("prompt", "target", "paraphrases", "tags", "source", "created_at", "details")
-
-
-def listed(txn: ReadTransaction, edit_id: int, state: State) -> EditRecord:
-    """The public record of an edit; one that cannot be read shows as quarantined, so that the list goes on."""
-    try:
-        return assemble(txn, edit_id, state)
-    except CorruptRecordError as error:
-        event = Event(0, 0, Operation.QUARANTINE, str(error))
-        return EditRecord(
-            id=edit_id,
-            prompt="",
-            target="",
-            paraphrases=(),
-            tags=(),
-            source=None,
-            created_at=0,
-            status=EditStatus.QUARANTINED,
-            supersedes=None,
-            chain=state.chain,
-            calibration=0,
-            details={},
-            key_ids=(),
-            history=(event,),
-        )
-
-
-def scan_states(txn: ReadTransaction, after: int, limit: int) -> list[tuple[int, State]]:
-    """Ids and states of up to `limit` edits beyond `after`; one that cannot be read counts as quarantined."""
-    found: list[tuple[int, State]] = []
-    for key, _ in txn.scan(Table.STATES, pack_id(after + 1)):
-        edit_id = unpack_id(key)
-        try:
-            found.append((edit_id, read_state(txn, edit_id)))
-        except CorruptRecordError:
-            found.append((edit_id, State(EditStatus.QUARANTINED, 0, 0, edit_id)))
-        if len(found) == limit:
-            break
-    return found

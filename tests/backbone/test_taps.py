@@ -47,6 +47,7 @@ class Decider:
     class Run:
         def __init__(self, owner: "Decider", seen: dict[View, Tensor]) -> None:
             self.owner, self.seen = owner, seen
+            self.views = VIEWS
 
         def observe(self, view: View, pooled_BD: Tensor) -> None:
             self.seen[view] = pooled_BD.clone()

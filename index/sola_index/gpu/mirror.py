@@ -67,7 +67,11 @@ class DeviceMirror:
         wanted = k + self._config.device_spare
         with self._in_use:
             clone = self._clone
-            found = self._flat_rows(table, queries_MD, wanted) if clone is None else clone.nearest(queries_MD, wanted)
+            found = (
+                self._flat_rows(table, queries_MD, wanted)
+                if clone is None
+                else clone.nearest(queries_MD, wanted)
+            )
         if clone is not None and clone.table is not table:
             return  # row numbers of another table: the caller looks at every key until the clone is made again
         for shortlist, rows_K in zip(shortlists, found, strict=True):

@@ -67,4 +67,5 @@ class SlotMap:
 
     def ids_of(self, slots: np.ndarray) -> Ids:
         """Ids in occupied slots."""
-        return self._ids_S[slots]
+        ids_N: Ids = self._ids_S[slots]
+        return ids_N

@@ -51,6 +51,7 @@ class IndexConformance(abc.ABC):
 
     def settle(self, index: NearestKeyIndex) -> None:
         """Let background work finish; for implementations that have any."""
+        del index
 
     size = 600
     """How many keys the larger tests use; raise it to reach the tiers of an implementation."""

@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import hypothesis.strategies as st
 import numpy as np
+import numpy.typing as npt
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sola_index.brute import BruteForceIndex
@@ -24,14 +26,15 @@ def keys_of_kind(kind: str, count: int, seed: int, dim: int, metric: Metric) -> 
     """Keys of one batch; batches of one kind belong together: duplicates and clusters recur across seeds."""
     rng = np.random.default_rng(seed)
     fresh_ND, known_ND = unit_keys(count, seed, dim), unit_keys(5, 0, dim)
-    keys_ND = {
+    kinds: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "random": lambda: fresh_ND,
         "duplicates": lambda: known_ND[rng.integers(0, 5, count)],
         "clusters": lambda: known_ND[rng.integers(0, 5, count)] + np.float32(1e-3) * fresh_ND,
         "outlier": lambda: fresh_ND + np.float32(300) * np.eye(dim, dtype=np.float32)[0],
         "equal": lambda: np.repeat(known_ND[:1], count, axis=0),
         "drift": lambda: fresh_ND + np.float32(seed % 97) * known_ND[:1] / 10,
-    }[kind]()
+    }
+    keys_ND = kinds[kind]()
     if metric == "cosine":
         keys_ND = keys_ND / np.linalg.norm(keys_ND, axis=1, keepdims=True)
     return np.asarray(keys_ND, np.float32)
@@ -75,7 +78,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.twin.add(ids_N, keys_ND)
         assert (self.index.search(keys_ND[:3], 1).distances == 0).all()
 
-    @precondition(lambda self: len(self.twin))
+    @precondition(lambda self: len(self.twin) > 0)
     @rule(data=st.data(), share=st.sampled_from([0.0, 0.2, 0.6]))
     def remove(self, data: st.DataObject, share: float) -> None:
         """Remove one id or a share of them."""
@@ -87,7 +90,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.twin.remove(gone_N)
         self.removed |= set(gone_N.tolist())
 
-    @precondition(lambda self: len(self.twin))
+    @precondition(lambda self: len(self.twin) > 0)
     @rule(seed=st.integers(0, 999), k=st.sampled_from([1, 8, 40]))
     def own_keys(self, seed: int, k: int) -> None:
         """Live ids are found by their own keys, first unless an equal key has a lower id."""
@@ -121,7 +124,11 @@ class IndexMachine(RuleBasedStateMachine):
             assert len(found) == len(set(found)) == wanted
             assert not self.removed & set(found)
 
-    @rule(kind=st.sampled_from(KINDS), seed=st.integers(0, 999), radius=st.sampled_from([0.0, 1e-4, 0.05, 0.4, 1.1]))
+    @rule(
+        kind=st.sampled_from(KINDS),
+        seed=st.integers(0, 999),
+        radius=st.sampled_from([0.0, 1e-4, 0.05, 0.4, 1.1]),
+    )
     def within(self, kind: str, seed: int, radius: float) -> None:
         """Radius search equals the twin's."""
         queries_MD = keys_of_kind(kind, 2, seed, self.dim, self.metric)

@@ -1,0 +1,390 @@
+"""Measure the index against faiss, hnswlib and usearch on real keys, in one run, on one core.
+
+Run: ``PYTHONPATH=.:index python scripts/bench_index.py --keys keys.npy --queries queries.npy --json``, with the files of
+``make_real_keys.py``: row i of the queries is a paraphrase of row i of the keys.
+
+"right kept" is the share of queries whose own edit is among the 8 answers, of those where exact search has it among its
+8; times are of one query at a time, contenders taking turns query by query, in CPU time of the calling thread (and in
+wall time, which means little on a busy machine).
+"""
+
+import argparse
+import dataclasses
+import gc
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import faiss
+import numpy as np
+import psutil
+
+from sola_index import IndexConfig, KeyIndex
+
+# Shapes: M queries, N keys, D dimensions, K answers.
+K = 8
+PARAPHRASES = 1_000
+BATCH = 64
+
+
+class Contender(Protocol):
+    """An index under test; labels are row numbers."""
+
+    def add(self, keys_ND: np.ndarray) -> None:
+        """Train on the keys and add them."""
+
+    def search(self, queries_MD: np.ndarray) -> np.ndarray:
+        """Labels of the K nearest, [M, K]."""
+
+
+class Ours:
+    """`KeyIndex` with its defaults, rebuilds included in the time of adding."""
+
+    def __init__(self, dim: int) -> None:
+        self.index = KeyIndex(dim, "cosine", IndexConfig(background=False))
+
+    def add(self, keys_ND: np.ndarray) -> None:
+        """Add in batches of 1,024, the way a job writes edits."""
+        for start in range(0, len(keys_ND), 1024):
+            part_ND = np.ascontiguousarray(keys_ND[start : start + 1024])
+            self.index.add(np.arange(start, start + len(part_ND), dtype=np.uint64), part_ND)
+
+    def search(self, queries_MD: np.ndarray) -> np.ndarray:
+        """Nearest ids."""
+        return self.index.search(queries_MD, K).ids.astype(np.int64)
+
+
+class Faiss:
+    """A faiss index by its factory string, with one search-time setting."""
+
+    def __init__(self, dim: int, factory: str, **settings: int) -> None:
+        self.index = faiss.index_factory(dim, factory)
+        self._settings = settings
+
+    def add(self, keys_ND: np.ndarray) -> None:
+        """Train on at most 100,000 keys, add all."""
+        step = max(1, len(keys_ND) // 100_000)
+        self.index.train(np.ascontiguousarray(keys_ND[::step]))
+        for start in range(0, len(keys_ND), 65_536):
+            self.index.add(np.ascontiguousarray(keys_ND[start : start + 65_536]))
+        for name, value in self._settings.items():
+            faiss.ParameterSpace().set_index_parameter(self.index, name, value)
+
+    def search(self, queries_MD: np.ndarray) -> np.ndarray:
+        """Nearest labels."""
+        return self.index.search(queries_MD, K)[1]
+
+
+class Hnswlib:
+    """hnswlib's graph."""
+
+    def __init__(self, dim: int, ef: int) -> None:
+        import hnswlib
+
+        self.index = hnswlib.Index(space="l2", dim=dim)
+        self._ef = ef
+
+    def add(self, keys_ND: np.ndarray) -> None:
+        """Insert one by one."""
+        self.index.init_index(max_elements=len(keys_ND), ef_construction=80, M=16)
+        self.index.set_num_threads(1)
+        self.index.add_items(keys_ND)
+        self.index.set_ef(self._ef)
+
+    def search(self, queries_MD: np.ndarray) -> np.ndarray:
+        """Nearest labels."""
+        return self.index.knn_query(queries_MD, k=K)[0].astype(np.int64)
+
+
+class Usearch:
+    """usearch's graph."""
+
+    def __init__(self, dim: int, ef: int) -> None:
+        from usearch.index import Index
+
+        self.index = Index(ndim=dim, metric="l2sq", connectivity=16, expansion_add=80, expansion_search=ef)
+
+    def add(self, keys_ND: np.ndarray) -> None:
+        """Insert one by one."""
+        self.index.add(np.arange(len(keys_ND)), np.ascontiguousarray(keys_ND), threads=1)
+
+    def search(self, queries_MD: np.ndarray) -> np.ndarray:
+        """Nearest labels."""
+        found = self.index.search(queries_MD, K, threads=1)
+        return np.asarray(found.keys).reshape(len(queries_MD), -1).astype(np.int64)
+
+
+def contenders(dim: int, count: int, graphs_to: int) -> dict[str, Callable[[], Contender]]:
+    """What is measured at this size; graphs take too long to build beyond ``graphs_to`` keys."""
+    lists = int(2 ** round(np.log2(4 * np.sqrt(count))))
+    field: dict[str, Callable[[], Contender]] = {
+        "sola_index": lambda: Ours(dim),
+        "faiss Flat": lambda: Faiss(dim, "Flat"),
+        f"faiss IVF{lists},Flat nprobe 64": lambda: Faiss(dim, f"IVF{lists},Flat", nprobe=64),
+        f"faiss IVF{lists // 2},PQ64x4fs,RFlat nprobe 128": lambda: Faiss(
+            dim, f"IVF{lists // 2},PQ{dim // 4}x4fs,RFlat", nprobe=128, k_factor_rf=16
+        ),
+    }
+    if count <= graphs_to:
+        field["faiss HNSW32,Flat ef 128"] = lambda: Faiss(dim, "HNSW32,Flat", efSearch=128)
+        field["hnswlib M16 ef 128"] = lambda: Hnswlib(dim, 128)
+        field["usearch M16 ef 128"] = lambda: Usearch(dim, 128)
+    return field
+
+
+@dataclasses.dataclass(kw_only=True)
+class Row:
+    """One line of the table."""
+
+    keys: int
+    index: str
+    tier: str = ""
+    right_kept: float = 0.0
+    own_key: float = 0.0
+    overlap: float = 0.0
+    cpu_ms_p50: float = 0.0
+    cpu_ms_p95: float = 0.0
+    cpu_ms_mean: float = 0.0
+    wall_ms_p50: float = 0.0
+    wall_ms_p95: float = 0.0
+    batch_per_cpu_s: float = 0.0
+    adds_per_cpu_s: float = 0.0
+    resident_mb: float = 0.0
+
+
+class Bench:
+    """All contenders at one size."""
+
+    def __init__(self, keys_ND: np.ndarray, queries_MD: np.ndarray, graphs_to: int) -> None:
+        self.keys_ND = keys_ND
+        count, dim = keys_ND.shape
+        rng = np.random.default_rng(0)
+        most = min(len(queries_MD), count)
+        self.asked_M = np.sort(rng.choice(most, min(PARAPHRASES, most), replace=False))
+        self.queries_MD = np.ascontiguousarray(queries_MD[self.asked_M])
+        self.own_M = np.sort(rng.choice(count, min(1_000, count), replace=False))
+        self.truth_MK = exact_neighbours(keys_ND, self.queries_MD)
+        self.kept_M = (self.truth_MK == self.asked_M[:, None]).any(1)
+        self.rows: dict[str, Row] = {}
+        self.built: dict[str, Contender] = {}
+        for name, make in contenders(dim, count, graphs_to).items():
+            self._build(name, make)
+
+    def _build(self, name: str, make: Callable[[], Contender]) -> None:
+        gc.collect()
+        before, started = psutil.Process().memory_info().rss, time.process_time()
+        contender = make()
+        contender.add(self.keys_ND)
+        seconds = time.process_time() - started
+        row = Row(keys=len(self.keys_ND), index=name, adds_per_cpu_s=len(self.keys_ND) / seconds)
+        row.resident_mb = (psutil.Process().memory_info().rss - before) / 1e6
+        if isinstance(contender, Ours):
+            row.tier = contender.index.stats().tier
+        self.rows[name], self.built[name] = row, contender
+
+    def run(self) -> list[Row]:
+        """Time single queries in turns, then batches; fill in the table."""
+        cpu: dict[str, list[float]] = {name: [] for name in self.built}
+        wall: dict[str, list[float]] = {name: [] for name in self.built}
+        found: dict[str, list[np.ndarray]] = {name: [] for name in self.built}
+        for query_1D in np.split(self.queries_MD, len(self.queries_MD)):
+            for name, contender in self.built.items():
+                started, started_cpu = time.perf_counter(), time.thread_time()
+                labels_1K = contender.search(query_1D)
+                cpu[name].append(1e3 * (time.thread_time() - started_cpu))
+                wall[name].append(1e3 * (time.perf_counter() - started))
+                found[name].append(labels_1K)
+        for name, row in self.rows.items():
+            row.cpu_ms_p50, row.cpu_ms_p95 = np.percentile(cpu[name], [50, 95]).tolist()
+            row.wall_ms_p50, row.wall_ms_p95 = np.percentile(wall[name], [50, 95]).tolist()
+            row.cpu_ms_mean = float(np.mean(cpu[name]))
+            self._judge(row, np.concatenate(found[name]))
+            self._batches(row, self.built[name])
+        return list(self.rows.values())
+
+    def _judge(self, row: Row, labels_MK: np.ndarray) -> None:
+        right_M = (labels_MK == self.asked_M[:, None]).any(1)
+        row.right_kept = float((right_M & self.kept_M).sum() / self.kept_M.sum())
+        shared = [
+            len(set(a) & set(b)) for a, b in zip(labels_MK.tolist(), self.truth_MK.tolist(), strict=True)
+        ]
+        row.overlap = float(np.mean(shared)) / K
+
+    def _batches(self, row: Row, contender: Contender) -> None:
+        own_MD = np.ascontiguousarray(self.keys_ND[self.own_M])
+        row.own_key = float((contender.search(own_MD)[:, 0] == self.own_M).mean())
+        batch = self.queries_MD[: BATCH * 8]
+        started = time.process_time()
+        for start in range(0, len(batch), BATCH):
+            contender.search(np.ascontiguousarray(batch[start : start + BATCH]))
+        row.batch_per_cpu_s = len(batch) / (time.process_time() - started)
+
+
+def exact_neighbours(keys_ND: np.ndarray, queries_MD: np.ndarray) -> np.ndarray:
+    """The K nearest rows of each query by brute force in float32, [M, K]."""
+    best = faiss.IndexFlatL2(keys_ND.shape[1])
+    near = [np.empty((len(queries_MD), 0), np.float32), np.empty((len(queries_MD), 0), np.int64)]
+    for start in range(0, len(keys_ND), 65_536):
+        best.reset()
+        best.add(np.ascontiguousarray(keys_ND[start : start + 65_536]))
+        squared_MK, labels_MK = best.search(queries_MD, min(K, best.ntotal))
+        near = [np.hstack([near[0], squared_MK]), np.hstack([near[1], labels_MK + start])]
+        order_MK = np.argsort(near[0], axis=1)[:, :K]
+        near = [np.take_along_axis(column, order_MK, 1) for column in near]
+    return near[1]
+
+
+def lifecycle(index: KeyIndex, keys_ND: np.ndarray) -> dict[str, float]:
+    """Removal, radius search, snapshot and opening of our index, in milliseconds and seconds of wall time."""
+    times: dict[str, float] = {}
+    rng = np.random.default_rng(1)
+    gone_N = rng.choice(index.ids, min(2_000, len(index) // 4), replace=False)
+    ones = []
+    for key_id in gone_N[:1000]:
+        started = time.perf_counter()
+        index.remove(np.array([key_id], np.uint64))
+        ones.append(time.perf_counter() - started)
+    times["remove_1_us_p50"] = float(1e6 * np.median(ones))
+    started = time.perf_counter()
+    index.remove(gone_N[1000:])
+    times["remove_1000_ms"] = 1e3 * (time.perf_counter() - started)
+    queries_MD = np.ascontiguousarray(keys_ND[rng.choice(len(keys_ND), 100)])
+    for radius in (0.005, 0.02, 0.08):  # Euclidean 0.1, 0.2, 0.4
+        spent = []
+        for query_D in queries_MD:
+            started = time.thread_time()
+            index.within(query_D, radius)
+            spent.append(time.thread_time() - started)
+        times[f"within_{radius}_cpu_ms_p50"] = float(1e3 * np.median(spent))
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        index.snapshot(folder, 1)
+        times["snapshot_s"] = time.perf_counter() - started
+        started = time.perf_counter()
+        again, _ = KeyIndex.load(folder)
+        times["open_s"] = time.perf_counter() - started
+        started = time.perf_counter()
+        again.snapshot(folder, 2)
+        times["snapshot_again_s"] = time.perf_counter() - started
+        again.close()
+    stats = index.stats()
+    times["beside_keys_mb"] = stats.other_bytes / 1e6
+    times["last_rebuild_s"] = stats.last_rebuild_seconds
+    return times
+
+
+def grown(keys_ND: np.ndarray, count: int) -> np.ndarray:
+    """``count`` keys: the real ones, then as many as are missing, each a real key shifted by a real difference.
+
+    A stand-in where there are not enough real keys: the shift of length 0.8 along the difference of two random keys
+    keeps the covariance and leaves every key about as crowded as real ones are.
+    """
+    if count <= len(keys_ND):
+        return np.ascontiguousarray(keys_ND[:count])
+    rng = np.random.default_rng(2)
+    all_ND = np.empty((count, keys_ND.shape[1]), np.float32)
+    all_ND[: len(keys_ND)] = keys_ND
+    for start in range(len(keys_ND), count, 65_536):
+        rows = all_ND[start : start + 65_536]
+        base, one, other = rng.integers(0, len(keys_ND), (3, len(rows)))
+        shift_ND = keys_ND[one] - keys_ND[other]
+        rows[:] = keys_ND[base] + 0.8 * shift_ND / np.maximum(
+            np.linalg.norm(shift_ND, axis=1, keepdims=True), 1e-6
+        )
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return all_ND
+
+
+def exponent(rows: list[Row]) -> float | None:
+    """Slope of log time against log size of our median."""
+    points = [(row.keys, row.cpu_ms_p50) for row in rows if row.index == "sola_index"]
+    if len(points) < 2:
+        return None
+    keys, times = np.log([point[0] for point in points]), np.log([point[1] for point in points])
+    return float(np.polyfit(keys, times, 1)[0])
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Median time against size, one line a contender."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for name in dict.fromkeys(family(row.index) for row in rows):
+        points = [(row.keys, row.cpu_ms_p50) for row in rows if family(row.index) == name]
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xscale="log", yscale="log", xlabel="keys", ylabel="CPU ms a query (median)")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def family(name: str) -> str:
+    """A contender's name without its number of lists, which grows with the size."""
+    words = name.split(",")
+    return ",".join(word.rstrip("0123456789") if "IVF" in word else word for word in words)
+
+
+def show(rows: list[Row]) -> None:
+    """The table as Markdown."""
+    print(
+        "| keys | index | right kept | own key | overlap | CPU ms p50 / p95 | q/s a core, batch 64 | adds/s | MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row.keys:,} | {row.index} {row.tier} | {row.right_kept:.4f} | {row.own_key:.4f} | {row.overlap:.3f} "
+            f"| {row.cpu_ms_p50:.3f} / {row.cpu_ms_p95:.3f} | {row.batch_per_cpu_s:,.0f} "
+            f"| {row.adds_per_cpu_s:,.0f} | {row.resident_mb:,.0f} |"
+        )
+
+
+def main() -> None:
+    """Measure every size and print the table, and everything as JSON if asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keys", type=Path, required=True)
+    parser.add_argument("--queries", type=Path, required=True)
+    parser.add_argument("--rows", type=int, help="how many rows of the key file are real (default: all)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 300_000, 1_000_000])
+    parser.add_argument(
+        "--graphs-to", type=int, default=10_000, help="largest size at which graphs are built"
+    )
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    real_ND = np.load(arguments.keys, mmap_mode="r")[: arguments.rows]
+    queries_MD = np.load(arguments.queries)
+
+    rows: list[Row] = []
+    lives: dict[int, dict[str, Any]] = {}
+    for size in arguments.sizes:
+        bench = Bench(grown(real_ND, size), queries_MD, arguments.graphs_to)
+        rows += bench.run()
+        ours = bench.built["sola_index"]
+        assert isinstance(ours, Ours)
+        lives[size] = {"real_keys": min(size, len(real_ND)), **lifecycle(ours.index, bench.keys_ND)}
+        ours.index.close()
+    if arguments.plot:
+        plot(rows, arguments.plot)
+    if arguments.json:
+        result = {
+            "rows": [dataclasses.asdict(row) for row in rows],
+            "life": lives,
+            "exponent": exponent(rows),
+        }
+        print(json.dumps(result, indent=1))
+    else:
+        show(rows)
+        print(json.dumps({"life": lives, "exponent": exponent(rows)}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

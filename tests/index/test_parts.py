@@ -1,0 +1,134 @@
+"""The small parts: distances, twins, frames, bounds, checks of installation and settings."""
+
+import numpy as np
+import pytest
+
+from sola_index import BackendError, IndexConfig, KeyIndex, KeyIndexError, exact
+from sola_index.backend import check_builds
+from sola_index.compressed import code_errors, lookup_slack
+from sola_index.distances import squared_distances
+from sola_index.frame import Frame
+from sola_index.lists import imbalance
+from sola_index.table import KeyTable
+from sola_index.testing.conformance import consecutive, hard_keys, unit_keys
+from sola_index.twins import TwinTable
+from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
+
+
+def test_distances_are_those_of_double_precision():
+    """Direct subtraction in float32 stays within a millionth of the true distance, and is zero for the key itself."""
+    for kind in ("clusters", "outlier", "drift"):
+        keys_ND = hard_keys(kind, 200)
+        measured = squared_distances(keys_ND[7], keys_ND, np.arange(200))
+        truth = ((keys_ND.astype(np.float64) - keys_ND[7].astype(np.float64)) ** 2).sum(1)
+        np.testing.assert_allclose(measured, truth, rtol=1e-5, atol=1e-12)
+        assert measured[7] == 0
+
+
+def test_exact_search_holds_its_bounds_where_the_expanded_form_fails():
+    """The matrix product's error bound always contains the true distance, with an outlier of 3000 too."""
+    for kind in ("duplicates", "clusters", "outlier", "equal", "drift"):
+        keys_ND = hard_keys(kind, 300)
+        table = KeyTable(DIM)
+        table.append(consecutive(300), keys_ND)
+        block = next(table.blocks(0, 300, 300))
+        lower_MB, upper_MB = exact.bounds(keys_ND[:20], block)
+        truth = ((keys_ND[:20, None].astype(np.float64) - keys_ND.astype(np.float64)) ** 2).sum(2)
+        assert (lower_MB <= truth).all()
+        assert (truth <= upper_MB).all()
+
+
+def test_a_frame_never_lengthens_a_distance():
+    """Rotated distances are the same up to rounding; projected ones (over 1,024 dimensions) are not longer."""
+    for dim in (3, 30, 64, 1100):
+        keys_ND = np.random.default_rng(dim).normal(size=(80, dim)).astype(np.float32)
+        frame = Frame.fit(keys_ND, 0)
+        keys_NZ = frame(keys_ND)
+        assert frame.width % 8 == 0
+        before = np.linalg.norm(keys_ND[1:] - keys_ND[:-1], axis=1)
+        after = np.linalg.norm(keys_NZ[1:] - keys_NZ[:-1], axis=1)
+        assert (after <= before * (1 + 1e-4)).all()
+        if dim <= 1024:
+            np.testing.assert_allclose(after, before, rtol=1e-4)
+
+
+def test_wide_keys_are_searched_through_a_projection():
+    """More than 1,024 dimensions work in the compressed tiers, radius search included."""
+    keys_ND = unit_keys(400, 5, 1100)
+    index = KeyIndex(1100, "cosine", SMALL)
+    index.add(consecutive(400), keys_ND)
+    assert index.stats().tier == "scan"
+    assert (index.search(keys_ND, 1).ids[:, 0] == consecutive(400)).all()
+    near, _ = index.within(keys_ND[:1], 0.01)[0]
+    assert near.tolist() == [1]
+
+
+def test_twins_are_found_among_sorted_and_recent_rows():
+    """Equal keys are listed in row order, across merges; -0.0 equals 0.0."""
+    keys_ND = clustered_keys(6000, 1)
+    keys_ND[[3, 700, 5999]] = keys_ND[10]
+    keys_ND[[50, 51]] = 0.0
+    keys_ND[51] = -keys_ND[51]
+    twins = TwinTable(DIM)
+    for start in range(0, 6000, 500):
+        twins.extend(start, keys_ND[start : start + 500])
+    assert twins.rows_of(keys_ND[10]).tolist() == [3, 10, 700, 5999]
+    assert twins.rows_of(keys_ND[50]).tolist() == [50, 51]
+    twins.columns()
+    assert twins.rows_of(keys_ND[10]).tolist() == [3, 10, 700, 5999]
+    assert not len(twins.rows_of(unit_keys(1, 99)[0]))
+
+
+def test_small_radii_are_certified_by_few_lists():
+    """The bisector bound leaves a small part of the lists to look at, and the depth certificate closes the rest."""
+    index, keys_ND = filled_index(3000)
+    tier = index._state.tier
+    kept = [tier.reachable(tier.frame(key_D[None])[0], 0.05) for key_D in keys_ND[:100]]
+    shares = [1.0 if lists_L is None else len(lists_L) / tier.codes.nlist for lists_L in kept]
+    assert np.median(shares) < 0.4
+    assert all(tier.within(key_D, 0.05) is not None for key_D in keys_ND[:20])
+
+
+def test_the_scan_never_misjudges_a_distance_by_more_than_its_slack():
+    """Distances that FastScan reports lie within the slack of those of the decoded codes."""
+    index, keys_ND = filled_index(400)
+    tier = index._state.tier
+    keys_NZ = tier.frame(keys_ND)
+    decoded_NZ = tier.codes.pq.decode(tier.codes.pq.compute_codes(keys_NZ))
+    for query_Z in keys_NZ[:50]:
+        squared_MR, rows_MR = tier.scan(query_Z[None], 100, None)
+        truth_R = ((decoded_NZ[rows_MR[0]] - query_Z) ** 2).sum(1)
+        assert np.abs(squared_MR[0] - truth_R).max() <= lookup_slack(tier.codes.pq, query_Z[None])
+    assert code_errors(tier.codes.pq, keys_NZ).max() <= tier.measures.worst_error**2 * (1 + 1e-6)
+
+
+def test_imbalance_is_one_for_even_lists():
+    """Even lists score one; everything in one of four scores four."""
+    assert imbalance(np.array([5, 5, 5, 5])) == 1.0
+    assert imbalance(np.array([20, 0, 0, 0])) == 4.0
+    assert imbalance(np.array([0, 0])) == 1.0
+
+
+def test_two_builds_of_faiss_are_refused_with_the_fix():
+    """faiss-cpu and faiss-gpu overwrite each other; the message says how to get out of it."""
+    check_builds(["faiss-cpu"])
+    with pytest.raises(BackendError, match="pip uninstall -y faiss-cpu faiss-gpu"):
+        check_builds(["faiss-cpu", "faiss-gpu"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scan_from": 10},
+        {"lists_from": 300},
+        {"growth": 1.0},
+        {"dead_share": 1.0},
+        {"deep": 1},
+        {"sample": 100},
+        {"device_stale": 0.0},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong):
+    """Each setting is checked when the configuration is made."""
+    with pytest.raises(KeyIndexError):
+        IndexConfig(**wrong)
