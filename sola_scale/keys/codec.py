@@ -99,7 +99,7 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
         threshold=float(described["threshold"]),
         false_fire=float(described["false_fire"]),
         model=str(described["model"]),
-        reach=float(described["reach"]),
+        reach=float(described.get("reach", 2.0)),
         distance_scale=float(described["distance_scale"]),
         note=str(described["note"]),
     )
