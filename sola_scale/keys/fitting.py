@@ -24,6 +24,9 @@ from sola_scale.keys.scorer import Floats, Perceptron, head_cosines, rivalry, si
 
 Bools = NDArray[np.bool_]
 
+_LEAST_REACH = 0.87
+"""Users phrase more loosely than fitting pairs do: dropping far candidates saves work and must not decide."""
+
 
 def capture_all(
     backbone: Backbone,
@@ -222,7 +225,8 @@ def _fit_scorers(
     threshold = choose_threshold(score_Qk.max(axis=1)[unknown_Q], role_Q[unknown_Q], false_fire)
     right_Qk = np.concatenate([posed.label_Qk for posed in problems]) & (score_Qk >= threshold)
     distance_Qk = np.concatenate([posed.distance_Qk for posed in problems])
-    reach = float(np.quantile(distance_Qk[right_Qk], 0.999)) if right_Qk.any() else 2.0
+    farthest = float(np.quantile(distance_Qk[right_Qk], 0.999)) if right_Qk.any() else 2.0
+    reach = min(2.0, max(_LEAST_REACH, 1.1 * farthest))
     return _Fitted(pair, _fit(lists, seed), threshold, reach)
 
 
