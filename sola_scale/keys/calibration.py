@@ -203,7 +203,9 @@ class Calibration:
         return probability
 
     def _cosines(self, left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats:
-        return head_cosines(left.astype(np.float32), right.astype(np.float32), self._dims)
+        return head_cosines(
+            left.astype(np.float32, copy=False), right.astype(np.float32, copy=False), self._dims
+        )
 
     def _listwise(
         self,
@@ -217,8 +219,9 @@ class Calibration:
         assert self.listwise is not None
         if groups_Bk is None:
             groups_Bk = np.broadcast_to(np.arange(distances_Bk.shape[1]), distances_Bk.shape)
-        cosines_BkH = self._cosines(query_BM[:, None], candidates_BkM)
-        among_BkkH = self._cosines(candidates_BkM[:, :, None], candidates_BkM[:, None])
+        wide_BkM = candidates_BkM.astype(np.float32)
+        cosines_BkH = self._cosines(query_BM[:, None], wide_BkM)
+        among_BkkH = self._cosines(wide_BkM[:, :, None], wide_BkM[:, None])
         features_BkF = listwise_features(
             cosines_BkH, distances_Bk, rivalry(self.pair(among_BkkH), groups_Bk, mask_Bk)
         )
