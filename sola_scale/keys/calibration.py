@@ -62,7 +62,7 @@ class Calibration:
     """Without heads: the retrieval distance at which the probability is one half."""
     note: str = ""
     """What it was fitted on, in words."""
-    _id: list[str] = field(default_factory=list, repr=False)
+    _id: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
