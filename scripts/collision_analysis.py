@@ -147,7 +147,7 @@ def _ablation(
     kept = [row for row, fact in enumerate(trial.facts) if int(fact) in wanted]
     edits = [trial.edits[row] for row in kept] + list(trial.crowd[:part])
     facts_E = np.concatenate([trial.facts[kept], np.arange(part) + 10**9])[: len(edits)]
-    corpus = corpus_of(pair for pair in read_fitting_pairs(arguments.data, crowd=0)[:part])
+    corpus = corpus_of(pair for pair in read_fitting_pairs(arguments.data, questions=part))
     fitted = (take(corpus.texts, "fitting pairs"), corpus.question_N)
     edits_EVD, queries_QVD = take(edits, "edits"), take(texts, "paraphrases")
     near = [text for pool in trial.pools if "neighbour" in pool.name for text in pool.texts[: part // 2]]
@@ -200,9 +200,9 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="fit the calibration on the folder's fitting sets")
     parser.add_argument("--calibration", type=Path, help="a calibration file to judge")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
-    parser.add_argument("--edits", type=int, default=3000, help="CounterFact edits tested")
+    parser.add_argument("--edits", type=int, default=1500, help="CounterFact edits tested")
     parser.add_argument(
-        "--unseen", type=int, default=4000, help="KAMEL questions asked that are not in the store"
+        "--unseen", type=int, default=1500, help="KAMEL questions asked that are not in the store"
     )
     parser.add_argument(
         "--ablate", type=int, default=500, help="queries of the view-by-view part; 0 leaves it out"

@@ -17,6 +17,9 @@ Record = dict[str, Any]
 _BESIDE, _UNSEEN = 100_000, 6_000
 """Questions of KAMEL set apart for the crowd of edits, and for strangers to it."""
 
+_OWN = 500
+"""About so many edits are asked their own prompt."""
+
 
 class KamelSplit(NamedTuple):
     """Disjoint questions of one set of templates."""
@@ -38,7 +41,7 @@ def read_records(folder: Path, name: str) -> list[Record]:
         return [json.loads(line) for line in lines]
 
 
-def read_trial(folder: Path, *, crowd: int, edits: int = 3000, unseen: int = 4000) -> Trial:
+def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = 1500) -> Trial:
     """Make the trial: edits of CounterFact and zsRE among a crowd of KAMEL edits.
 
     Args:
@@ -127,6 +130,8 @@ class _Builder:
             # a neighbour whose own fact was edited as well is no neighbour: to fire that edit is right
             if not any(subject in text for subject in self._subjects(answer)):
                 self._asked[name].append((text, NOBODY))
+        own = self._asked["an edit's own prompt"]
+        self._asked["an edit's own prompt"] = own[:: max(1, len(own) // _OWN)]
         pools = [
             Pool(
                 name=name,
@@ -161,17 +166,17 @@ def _first(value: Any) -> str:
     return str(value[0]) if isinstance(value, list) else str(value)
 
 
-def read_fitting_pairs(folder: Path, *, questions: int = 3000, crowd: int = 6000) -> list[Pairs]:
-    """Pairs for fitting: CounterFact (train), MQuAKE paraphrases, the shipped pairs, and a crowd of KAMEL questions.
+def read_fitting_pairs(folder: Path, *, questions: int = 1500, crowd: int = 0) -> list[Pairs]:
+    """Pairs for fitting: CounterFact (train), MQuAKE paraphrases, shipped pairs, and a crowd of KAMEL questions.
 
     Args:
         folder: where the data lies.
-        questions: taken of CounterFact and of the shipped pairs each, at most.
+        questions: taken of each set, at most.
         crowd: KAMEL questions that make the crowd; none of them is in a trial.
     """
     records = read_records(folder, "counterfact-train")[:questions]
     pairs = list(_counterfact_pairs(records))
-    pairs += [Pairs(prompt=group[0], paraphrases=tuple(group[1:4])) for group in _mquake(folder)[:1200]]
+    pairs += [Pairs(prompt=group[0], paraphrases=tuple(group[1:4])) for group in _mquake(folder)[:questions]]
     pairs += default_pairs()[:questions]
     return pairs + [Pairs(prompt=question) for question in split_kamel(folder).fitting[:crowd]]
 

@@ -3,7 +3,7 @@
 Shape legend: E edits, Q queries, k candidates, V views, D width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,28 +86,29 @@ class Contest:
         """Route every pool in a store of the trial's edits and the first ``size`` of the crowd."""
         keys_ER = self._edit_keys_ER[: len(self.trial.edits) + size]
         found = {pool.name: _nearest(self._query_keys[pool.name], keys_ER, k) for pool in self.trial.pools}
-        needed = sorted({int(edit) for candidates, _ in found.values() for edit in np.unique(candidates)})
-        place = {edit: row for row, edit in enumerate(needed)}
+        reach = self.calibration.reach
+        near = [candidates[distances <= reach] for candidates, distances in found.values()]
+        needed = np.unique(np.concatenate(near))
         edit_keys = self._keys([self._prompts[edit] for edit in needed], f"views of candidates among {size}")
-        return [self._judge(pool, *found[pool.name], place, edit_keys) for pool in self.trial.pools]
+        return [self._judge(pool, *found[pool.name], needed, edit_keys) for pool in self.trial.pools]
 
     def _judge(
-        self, pool: Pool, candidate_Qk: Ints, distance_Qk: Floats, place: dict[int, int], edit_keys: Keys
+        self, pool: Pool, candidate_Qk: Ints, distance_Qk: Floats, needed: Ints, edit_keys: Keys
     ) -> PoolResult:
-        query_keys = self._keys(pool.texts, f"views: {pool.name}")
-        rows_Qk = np.vectorize(place.__getitem__, otypes=[np.int64])(candidate_Qk)
-        probability_Qk = np.concatenate(
-            [
-                self.calibration.score_batch(
-                    query_keys.verification_BM[block],
-                    edit_keys.verification_BM[rows_Qk[block]],
-                    distance_Qk[block],
-                    np.ones(rows_Qk[block].shape, dtype=np.bool_),
-                    candidate_Qk[block],
-                )
-                for block in _blocks(len(pool))
-            ]
-        )
+        # a query with no candidate within reach is decided: its later views are not taken
+        open_Q = np.flatnonzero(distance_Qk[:, 0] <= self.calibration.reach)
+        query_keys = self._keys([pool.texts[query] for query in open_Q], f"views: {pool.name}")
+        probability_Qk = np.zeros(candidate_Qk.shape, dtype=np.float32)
+        for block in _blocks(len(open_Q)):
+            rows_B = open_Q[block]
+            place_Bk = np.minimum(np.searchsorted(needed, candidate_Qk[rows_B]), len(needed) - 1)
+            probability_Qk[rows_B] = self.calibration.score_batch(
+                query_keys.verification_BM[block],
+                edit_keys.verification_BM[place_Bk],
+                distance_Qk[rows_B],
+                needed[place_Bk] == candidate_Qk[rows_B],
+                candidate_Qk[rows_B],
+            )
         right_Qk = (self._facts[candidate_Qk] == pool.facts[:, None]) & (pool.facts[:, None] != NOBODY)
         best_Q = probability_Qk.argmax(axis=1)
         rows = np.arange(len(pool))
@@ -135,14 +136,19 @@ class Contest:
         # keys lie in the store in float16
         return np.concatenate(parts).astype(np.float32)
 
-    def _keys(self, texts: list[str] | tuple[str, ...], label: str) -> Keys:
+    def _keys(self, texts: Sequence[str], label: str) -> Keys:
         views_NVD = self._late.get(texts, lambda done, total: self._progress(label, done, total))
         parts = [
             self.calibration.keys(views_NVD[block].astype(np.float32)) for block in _blocks(len(texts), 2048)
         ]
+        sizes = self.calibration.retrieval_dim, self.calibration.verification_dim
         return Keys(
-            retrieval_BR=np.concatenate([part.retrieval_BR for part in parts]),
-            verification_BM=np.concatenate([part.verification_BM for part in parts]),
+            retrieval_BR=np.concatenate(
+                [part.retrieval_BR for part in parts] or [np.zeros((0, sizes[0]), np.float32)]
+            ),
+            verification_BM=np.concatenate(
+                [part.verification_BM for part in parts] or [np.zeros((0, sizes[1]), np.float16)]
+            ),
         )
 
 

@@ -56,11 +56,13 @@ class Calibration:
     """The false-fire rate the threshold was set for."""
     model: str
     """Hash of the base model it was fitted on: ``fingerprint(backbone)["model"]``."""
+    reach: float = 2.0
+    """Retrieval distance beyond which a candidate is not verified: none that far fired when it was right."""
     distance_scale: float = 1.0
     """Without heads: the retrieval distance at which the probability is one half."""
     note: str = ""
     """What it was fitted on, in words."""
-    _id: list[str] = field(default_factory=list, repr=False)
+    _id: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -146,6 +148,7 @@ class Calibration:
         if self.pair is None or self.listwise is None:
             probability_Bk = self._by_distance(distances_Bk)
         else:
+            mask_Bk = mask_Bk & (distances_Bk <= self.reach)
             probability_Bk = self._listwise(query_BM, candidates_BkM, distances_Bk, mask_Bk, groups_Bk)
         masked_Bk: Floats = np.where(mask_Bk, probability_Bk, np.float32(0))
         return masked_Bk
@@ -200,7 +203,9 @@ class Calibration:
         return probability
 
     def _cosines(self, left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats:
-        return head_cosines(left.astype(np.float32), right.astype(np.float32), self._dims)
+        return head_cosines(
+            left.astype(np.float32, copy=False), right.astype(np.float32, copy=False), self._dims
+        )
 
     def _listwise(
         self,
@@ -214,8 +219,9 @@ class Calibration:
         assert self.listwise is not None
         if groups_Bk is None:
             groups_Bk = np.broadcast_to(np.arange(distances_Bk.shape[1]), distances_Bk.shape)
-        cosines_BkH = self._cosines(query_BM[:, None], candidates_BkM)
-        among_BkkH = self._cosines(candidates_BkM[:, :, None], candidates_BkM[:, None])
+        wide_BkM = candidates_BkM.astype(np.float32)
+        cosines_BkH = self._cosines(query_BM[:, None], wide_BkM)
+        among_BkkH = self._cosines(wide_BkM[:, :, None], wide_BkM[:, None])
         features_BkF = listwise_features(
             cosines_BkH, distances_Bk, rivalry(self.pair(among_BkkH), groups_Bk, mask_Bk)
         )

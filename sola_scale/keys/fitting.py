@@ -5,6 +5,7 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, F features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from sola_scale.keys.problems import Problems, pose
 from sola_scale.keys.scorer import Floats, Perceptron, head_cosines, rivalry, sigmoid
 
 Bools = NDArray[np.bool_]
+
+_LEAST_REACH = 0.87
+"""Users phrase more loosely than fitting pairs do: dropping far candidates saves work and must not decide."""
 
 
 def capture_all(
@@ -106,15 +110,16 @@ def fit_from_views(
         posed = pose(corpus, keys, queries=fold_N == fold)
         problems.append(posed)
         features.append(_Similarities.of(draft, keys, posed))
-    pair, listwise, threshold = _fit_scorers(corpus, features, problems, false_fire=false_fire, seed=seed)
+    fitted = _fit_scorers(corpus, features, problems, false_fire=false_fire, seed=seed)
     heads = _fit_heads(corpus, views_NVD, layout, np.ones(len(corpus), dtype=np.bool_))
     return Calibration(
         views=layout.views,
         retrieval=heads[0],
         heads=tuple(heads[1:]),
-        pair=pair,
-        listwise=listwise,
-        threshold=threshold,
+        pair=fitted.pair,
+        listwise=fitted.listwise,
+        threshold=fitted.threshold,
+        reach=fitted.reach,
         false_fire=false_fire,
         model=model,
         note=note,
@@ -186,6 +191,15 @@ class _Similarities:
         )
 
 
+class _Fitted(NamedTuple):
+    """What is fitted on problems."""
+
+    pair: Perceptron
+    listwise: Perceptron
+    threshold: float
+    reach: float
+
+
 def _fit_scorers(
     corpus: Corpus,
     similar: list[_Similarities],
@@ -193,22 +207,27 @@ def _fit_scorers(
     *,
     false_fire: float,
     seed: int,
-) -> tuple[Perceptron, Perceptron, float]:
-    """Fit both scorers on all folds; set the threshold on scores from scorers that did not see the fold."""
-    pairs = [(part.cosines_QkH, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)]
-    pair = _fit(pairs, seed)
+) -> _Fitted:
+    """Fit both scorers on all folds; set threshold and reach on scores from scorers that did not see the fold."""
+    pair = _fit(
+        [(part.cosines_QkH, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)], seed
+    )
     lists = [
         (_list_features(pair, part), posed.label_Qk) for part, posed in zip(similar, problems, strict=True)
     ]
-    best_Q, unknown_Q, role_Q = [], [], []
+    scores = []
     for held, (features_QkF, _) in enumerate(lists):
         seen = _fit([part for place, part in enumerate(lists) if place != held], seed)
-        best_Q.append(sigmoid(seen(features_QkF)).max(axis=1))
-        unknown_Q.append(~problems[held].known_Q)
-        role_Q.append(corpus.role_N[problems[held].query_Q])
-    unknown = np.concatenate(unknown_Q)
-    threshold = choose_threshold(np.concatenate(best_Q)[unknown], np.concatenate(role_Q)[unknown], false_fire)
-    return pair, _fit(lists, seed), threshold
+        scores.append(sigmoid(seen(features_QkF)))
+    score_Qk = np.concatenate(scores)
+    unknown_Q = np.concatenate([~posed.known_Q for posed in problems])
+    role_Q = np.concatenate([corpus.role_N[posed.query_Q] for posed in problems])
+    threshold = choose_threshold(score_Qk.max(axis=1)[unknown_Q], role_Q[unknown_Q], false_fire)
+    right_Qk = np.concatenate([posed.label_Qk for posed in problems]) & (score_Qk >= threshold)
+    distance_Qk = np.concatenate([posed.distance_Qk for posed in problems])
+    farthest = float(np.quantile(distance_Qk[right_Qk], 0.999)) if right_Qk.any() else 2.0
+    reach = min(2.0, max(_LEAST_REACH, 1.1 * farthest))
+    return _Fitted(pair, _fit(lists, seed), threshold, reach)
 
 
 def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: float) -> float:

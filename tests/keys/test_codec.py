@@ -1,5 +1,7 @@
 """Calibrations as bytes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,3 +70,11 @@ def test_non_finite_numbers_are_refused(calibration):
     head.matrix_DK[0, 0] = kept
     with pytest.raises(CalibrationError, match="finite"):
         Calibration.from_bytes(data)
+
+
+def test_a_changed_copy_has_its_own_id(calibration):
+    """A copy with another threshold is another calibration: the id is of the content, not of the original."""
+    first = calibration.id
+    changed = dataclasses.replace(calibration, threshold=0.75)
+    assert changed.id != first
+    assert dataclasses.replace(changed, threshold=calibration.threshold).id == first
