@@ -9,6 +9,8 @@ from sola_scale.errors import ModelError
 
 # The projection that writes a layer's MLP result back into the residual stream, by the name its family gives it.
 _OUTPUT_PROJECTIONS = ("mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h")
+# The projection that writes a layer's attention result back into the residual stream, likewise.
+_ATTENTION_PROJECTIONS = ("self_attn.o_proj", "attn.c_proj", "self_attn.dense", "attention.dense")
 _LAYER_LISTS = ("layers", "h")
 _FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 
@@ -24,7 +26,9 @@ class Architecture:
     layers_path: str
     """Dotted path of ``layers`` inside the whole model."""
     projection: str
-    """Dotted path, inside a layer, of the MLP's output projection: the default place of an edit."""
+    """Dotted path, inside a layer, of the MLP's output projection."""
+    attention_projection: str
+    """Dotted path, inside a layer, of the attention's output projection: the default place of an edit."""
     final_norm: nn.Module
     """The norm between the last layer and the head."""
     head: nn.Module
@@ -63,7 +67,8 @@ def describe(model: Any) -> Architecture:
         decoder=decoder,
         layers=layers,
         layers_path=_path_of(model, layers),
-        projection=_projection(layers[0]),
+        projection=_projection(layers[0], _OUTPUT_PROJECTIONS),
+        attention_projection=_projection(layers[0], _ATTENTION_PROJECTIONS),
         final_norm=norm,
         head=head,
         width=int(_text_config(model).hidden_size),
@@ -93,13 +98,11 @@ def _path_of(model: nn.Module, part: nn.Module) -> str:
     return paths[0]
 
 
-def _projection(layer: nn.Module) -> str:
+def _projection(layer: nn.Module, known: tuple[str, ...]) -> str:
     names = {name for name, _ in layer.named_modules()}
-    found = next((name for name in _OUTPUT_PROJECTIONS if name in names), None)
+    found = next((name for name in known if name in names), None)
     if found is None:
-        raise ModelError(
-            f"{type(layer).__name__} has no MLP output projection of a known name {_OUTPUT_PROJECTIONS}"
-        )
+        raise ModelError(f"{type(layer).__name__} has no output projection of a known name {known}")
     return found
 
 

@@ -1,6 +1,6 @@
 """The language-model head, whole or restricted to a few tokens.
 
-Shape legend: R rows, S positions, K shortlisted tokens, D width, W vocabulary.
+Shape legend: R rows, S positions of a row, N positions of many rows, K shortlisted tokens, D width, W vocabulary.
 """
 
 from typing import Any
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from sola_scale.backbone.loading import Backbone
+
+_POSITIONS = 256
 
 
 class Head:
@@ -27,6 +29,20 @@ class Head:
     def full(self, output_SD: Tensor) -> Tensor:
         """Return the logits of the whole vocabulary, ``[..., W]``."""
         return self._cap(_wide(self._head(output_SD)))
+
+    @torch.no_grad()
+    def survey(self, output_ND: Tensor, labels_N: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the ``count`` strongest tokens ``[N, count]`` and the cross-entropy of a label ``[N]`` at each position.
+
+        The vocabulary's weights are read once for many positions; logits exist for a few hundred at a time.
+        """
+        best, losses = [], []
+        parts = zip(torch.split(output_ND, _POSITIONS), torch.split(labels_N, _POSITIONS), strict=True)
+        for part_ND, part_N in parts:
+            logits_NW = self.full(part_ND)
+            best.append(logits_NW.topk(min(count, self.vocabulary), dim=-1).indices)
+            losses.append(logits_NW.logsumexp(dim=-1) - logits_NW.gather(1, part_N.unsqueeze(1)).squeeze(1))
+        return torch.cat(best), torch.cat(losses)
 
     def rows(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the head's weights ``[..., D]`` and biases of given tokens."""

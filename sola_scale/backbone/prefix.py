@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sola_scale.backbone.caches import RecordingCache
+from sola_scale.backbone.caches import PrefixCache, RecordingCache
 from sola_scale.backbone.loading import Backbone
-from sola_scale.backbone.private import PrivateDecoder, StandIn
+from sola_scale.backbone.private import PrivateDecoder, StandIn, path_of
 from sola_scale.backbone.views import View, pool
 
 
@@ -61,20 +61,55 @@ class PrefixCapture:
         }
         for layer, tap in self._taps.items():
             private.layers[layer] = tap
+        self._final = len(private.layers)
+        if any(view.layer == self._final for view in views):
+            path = path_of(backbone.model, backbone.architecture.final_norm)
+            self._taps[self._final] = _Tap(private.get(path))
+            private.replace(path, self._taps[self._final])
 
     @torch.no_grad()
     def run(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Prefix]:
         """Run one batch of ``(prompt ids, target ids)``: one plain forward pass without the head."""
         ids_BT, mask_BT, prompt_BT = self._pad(sequences)
-        cache = RecordingCache(self._first)
+        states = self._states(RecordingCache(self._first), ids_BT, mask_BT)
+        views_BVD = self._pool(states.entering, states.output_BTD, prompt_BT)
+        return [
+            states.cut(row, len(prompt), len(target), self._first, views_BVD[row])
+            for row, (prompt, target) in enumerate(sequences)
+        ]
+
+    @torch.no_grad()
+    def open(self, prompt: Sequence[int]) -> "OpenContext":
+        """Run one prompt and keep the keys and values of all its tokens in all layers, for answers to follow it."""
+        ids_BT = torch.tensor([list(prompt)], device=self._backbone.device)
+        cache = RecordingCache(0)
+        states = self._states(cache, ids_BT, torch.ones_like(ids_BT))
+        return OpenContext(prefix=states.cut(0, len(prompt), 0, self._first), cache=cache.recorded)
+
+    @torch.no_grad()
+    def follow(self, context: "OpenContext", targets: Sequence[Sequence[int]]) -> list[Prefix]:
+        """Run several targets after one open context: no more tokens than the targets have."""
+        start = context.prefix.position + 1
+        ids_BT, mask_BT, _ = self._pad([((), target) for target in targets])
+        seen_BT = torch.cat([mask_BT.new_ones((len(targets), start)), mask_BT], dim=1)
+        positions_BT = (start + torch.arange(ids_BT.shape[1], device=ids_BT.device)).expand_as(ids_BT)
+        shared = {
+            layer: (keys.expand(len(targets), -1, -1, -1), values.expand(len(targets), -1, -1, -1))
+            for layer, (keys, values) in context.cache.items()
+        }
+        states = self._states(PrefixCache(shared, start), ids_BT, seen_BT, position_ids=positions_BT)
+        return [states.join(context.prefix, row, len(target)) for row, target in enumerate(targets)]
+
+    def _states(
+        self, cache: RecordingCache | PrefixCache, ids_BT: Tensor, mask_BT: Tensor, **more: Tensor
+    ) -> "_States":
         output_BTD = self._decoder(
-            input_ids=ids_BT, attention_mask=mask_BT, past_key_values=cache, use_cache=True
+            input_ids=ids_BT, attention_mask=mask_BT, past_key_values=cache, use_cache=True, **more
         ).last_hidden_state
         entering = {layer: tap.take() for layer, tap in self._taps.items()}
         inputs = [tapped.take() for tapped in self._inputs]
-        views_BVD = self._pool(entering, output_BTD, prompt_BT)
-        states = _States(entering[self._first], output_BTD, inputs, cache, views_BVD)
-        return [states.cut(row, len(prompt), len(target)) for row, (prompt, target) in enumerate(sequences)]
+        recorded = cache.recorded if isinstance(cache, RecordingCache) else {}
+        return _States(entering, entering[self._first], output_BTD, inputs, recorded)
 
     def _tapped_layers(self, count: int) -> list[int]:
         return sorted({self._first, *(view.layer for view in self._views if view.layer < count)})
@@ -95,21 +130,31 @@ class PrefixCapture:
     def _pool(self, entering: dict[int, Tensor], output_BTD: Tensor, prompt_BT: Tensor) -> Tensor:
         if not self._views:
             return output_BTD.new_zeros((output_BTD.shape[0], 0, output_BTD.shape[2]), dtype=torch.float32)
-        pooled = [pool(entering.get(view.layer, output_BTD), prompt_BT, view.pooling) for view in self._views]
+        pooled = [pool(entering[view.layer], prompt_BT, view.pooling) for view in self._views]
         return torch.stack(pooled, dim=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenContext:
+    """A prompt that many answers may follow."""
+
+    prefix: Prefix
+    """Its last position, without any answer."""
+    cache: dict[int, tuple[Tensor, Tensor]]
+    """By layer, keys and values ``[1, H, P, E]`` of the whole prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class _States:
-    """What one batch left behind."""
+    """What one forward pass left behind."""
 
+    entering: dict[int, Tensor]
     first_BTD: Tensor
     output_BTD: Tensor
     inputs_BTI: list[Tensor]
-    cache: RecordingCache
-    views_BVD: Tensor
+    recorded: dict[int, tuple[Tensor, Tensor]]
 
-    def cut(self, row: int, prompt: int, target: int) -> Prefix:
+    def cut(self, row: int, prompt: int, target: int, first: int, views_VD: Tensor | None = None) -> Prefix:
         """Copy one row's share: a view would hold the whole batch in memory."""
         span = slice(prompt - 1, prompt + target)
         return Prefix(
@@ -119,9 +164,24 @@ class _States:
             inputs_SI=tuple(inputs[row, span].clone() for inputs in self.inputs_BTI),
             cache={
                 layer: (keys[row, :, : prompt - 1].clone(), values[row, :, : prompt - 1].clone())
-                for layer, (keys, values) in self.cache.recorded.items()
+                for layer, (keys, values) in self.recorded.items()
+                if layer >= first
             },
-            views_VD=self.views_BVD[row].clone(),
+            views_VD=self.output_BTD.new_zeros((0, 0)) if views_VD is None else views_VD.clone(),
+        )
+
+    def join(self, before: Prefix, row: int, target: int) -> Prefix:
+        """Put one row's share behind the last position of an open context, whose cache it shares."""
+        return Prefix(
+            position=before.position,
+            hidden_SD=torch.cat([before.hidden_SD, self.first_BTD[row, :target]]),
+            output_SD=torch.cat([before.output_SD, self.output_BTD[row, :target]]),
+            inputs_SI=tuple(
+                torch.cat([own, inputs[row, :target]])
+                for own, inputs in zip(before.inputs_SI, self.inputs_BTI, strict=True)
+            ),
+            cache=before.cache,
+            views_VD=before.views_VD,
         )
 
 

@@ -91,11 +91,22 @@ class AdapterLayout:
     def default(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
         """Return the size classes that were found best by measurement (``docs/design/training.md``).
 
-        Class 0 serves short answers: the output projections of the last layers at rank 1. Class 1 serves sentences.
+        Short answers change the attention's output projections of the last three layers, at rank 1 or, from the first
+        limit of ``TrainingConfig.class_limits`` on, rank 2. Sentences, and whatever those are too small for, change all
+        output projections of the last four layers. None reaches lower: routing looks at the layers below.
         """
-        count = len(backbone.architecture.layers)
-        short = [backbone.architecture.module_path(layer) for layer in range(max(0, count - 4), count)]
-        return cls.of(backbone, short, rank=1), cls.of(backbone, short, rank=16)
+        parts = backbone.architecture
+        count = len(parts.layers)
+        attention = [
+            parts.module_path(layer, parts.attention_projection) for layer in range(max(0, count - 4), count)
+        ]
+        both = [*attention, *(parts.module_path(layer) for layer in range(max(0, count - 4), count))]
+        short = attention[-3:]
+        return (
+            cls.of(backbone, short, rank=1),
+            cls.of(backbone, short, rank=2),
+            cls.of(backbone, both, rank=8),
+        )
 
     @classmethod
     def sola_paper(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":

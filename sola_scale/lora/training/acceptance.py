@@ -14,11 +14,10 @@ from torch import Tensor
 from sola_scale.backbone.head import Head
 from sola_scale.backbone.suffix import SuffixBatch, SuffixRunner
 from sola_scale.lora.codec import decode
-from sola_scale.lora.training.trainee import Example, Trainee
+from sola_scale.lora.training.trainee import Trainee
 
 # A token with more than half of the probability stays first under the last-bit differences of other batch shapes.
 _LEAST = 0.5
-_LOGIT_POSITIONS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +50,15 @@ class Acceptance:
         a = [torch.stack([adapter.a_rI[which] for adapter in adapters]).to(device, wide) for which in maps]
         b = [torch.stack([adapter.b_rO[which] for adapter in adapters]).to(device, wide) for which in maps]
         output_RSD = self._runner.run(batch, a, b)
-        return [
-            self._judge(example, output_SD) for example, output_SD in zip(examples, output_RSD, strict=True)
-        ]
+        labels_N = torch.tensor([label for example in examples for label in example.labels], device=device)
+        lengths = [len(example.labels) for example in examples]
+        output_ND = torch.cat([row[:length] for row, length in zip(output_RSD, lengths, strict=True)])
+        best_N1, loss_N = self._head.survey(output_ND, labels_N, 1)
+        parts = [torch.split(one, lengths) for one in (best_N1[:, 0], labels_N, loss_N)]
+        return [_judge(best, labels, loss) for best, labels, loss in zip(*parts, strict=True)]
 
-    def _judge(self, example: Example, output_SD: Tensor) -> Verdict:
-        labels_S = torch.tensor(example.labels, device=output_SD.device)
-        least, rivals = 1.0, []
-        parts = torch.split(output_SD[: len(labels_S)], _LOGIT_POSITIONS)
-        for part_SD, part_S in zip(parts, torch.split(labels_S, _LOGIT_POSITIONS), strict=True):
-            shares_SW = self._head.full(part_SD).softmax(dim=-1)
-            said_S = shares_SW.gather(1, part_S.unsqueeze(1)).squeeze(1)
-            least = min(least, float(said_S.nan_to_num(0.0).min()))
-            best_S = shares_SW.argmax(dim=-1)
-            rivals += best_S[best_S != part_S].tolist()
-        return Verdict(holds=not rivals and least > _LEAST, probability=least, rivals=rivals)
+
+def _judge(best_S: Tensor, labels_S: Tensor, loss_S: Tensor) -> Verdict:
+    least = float((-loss_S).exp().nan_to_num(0.0).min())
+    rivals = best_S[best_S != labels_S].tolist()
+    return Verdict(holds=not rivals and least > _LEAST, probability=least, rivals=rivals)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sola_scale.errors import TrainingError
+from sola_scale.lora.training.reference import STOCK_TEXTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,24 +21,30 @@ class TrainingConfig:
     """Jobs read ahead and sorted by length, so that batches hold little padding."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """``adam`` in scale-free units, or plain ``sgd`` with cosine decay over ``max_steps``."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     """Step size: for ``adam`` as a share of the size of the inputs and states at hand, for ``sgd`` absolute."""
     max_steps: int = 60
     """Steps after which an edit that does not hold is given up."""
-    probability: float | None = 0.999
+    probability: float | None = 0.9999
     """An edit may leave once every token of its answer has this probability; None: it stays for ``max_steps``."""
     clip: float = 1.0
     """Largest gradient norm of one edit; each is clipped by its own."""
-    mean_input_start: bool = True
-    """Start the first row of ``A`` at the mean input of the edit's own positions, else all of it at random."""
+    start: Literal["gates", "mean", "random"] = "gates"
+    """How ``A`` starts: at gates that each open at one position of the answer (``gates.py``), with its first row at the
+    mean input of the edit's own positions, or at random."""
+    gate_rate: float = 0.3
+    """Step size of ``A`` as a share of ``learning_rate``, for ``adam``: a gate that starts well should move little."""
+    contexts: int = 4
+    """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words."""
     candidates: int = 64
     """Strongest rivals per position that the loss is computed against."""
     paraphrases: int = 2
     """Most given paraphrases that are trained on; the views of all are taken."""
     patience: int = 2
     """Times an edit that fails in 4 bits trains on before it is stored wider."""
-    long_target: int = 12
-    """Targets of more tokens than this use the largest layout from the start."""
+    class_limits: tuple[int, ...] = (3, 12)
+    """Answers of more tokens than the first number start in the second size class, and so on. Answers beyond the last
+    are sentences: they are trained in their own prompt alone, for a stock context would cost them as much again."""
     seed: int = 0
     """Of the random start, together with the job's token: an edit's start depends on nothing else."""
 
@@ -50,8 +57,10 @@ class TrainingConfig:
         counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.max_steps)
         if min(*counts, self.candidates) < 1:
             raise TrainingError("batch sizes, look-ahead, steps and candidates must be at least 1")
-        if self.learning_rate <= 0 or self.clip <= 0:
+        if self.learning_rate <= 0 or self.clip <= 0 or self.gate_rate < 0:
             raise TrainingError("learning rate and gradient clip must be positive")
+        if not 0 <= self.contexts <= len(STOCK_TEXTS):
+            raise TrainingError(f"there are {len(STOCK_TEXTS)} stock contexts, not {self.contexts}")
         if self.probability is not None and not 0 < self.probability < 1:
             raise TrainingError(f"a probability to reach lies between 0 and 1, not at {self.probability}")
 
@@ -63,6 +72,7 @@ class TrainingConfig:
             learning_rate=0.05,
             max_steps=40,
             probability=None,
-            mean_input_start=False,
+            start="random",
+            contexts=0,
             clip=1e9,
         )

@@ -21,6 +21,7 @@ from sola_scale.lora.training.config import TrainingConfig
 from sola_scale.lora.training.jobs import TrainingOutcome
 from sola_scale.lora.training.preparation import Preparation, TokenizedJob
 from sola_scale.lora.training.slots import Slots
+from sola_scale.lora.training.starts import Starts
 from sola_scale.lora.training.trainee import Trainee
 
 _STORED: tuple[Precision, ...] = PRECISIONS[:3]
@@ -48,16 +49,16 @@ class Lane:
         views: Sequence[View],
     ) -> None:
         first = min(layer_of(backbone, path) for path in layout.paths)
-        runner = SuffixRunner(backbone, layout.paths, first)
-        self._runner, self._config, self._head = runner, config, Head(backbone)
-        self._preparation = Preparation(backbone, PrefixCapture(backbone, layout.paths, first, views), config)
-        self._acceptance = Acceptance(runner, self._head)
-        self._slots = Slots(backbone, layout, index, config)
+        capture = PrefixCapture(backbone, layout.paths, first, views)
+        self._index, self._config, self._head = index, config, Head(backbone)
+        self._runner = SuffixRunner(backbone, layout.paths, first)
+        self._preparation = Preparation(backbone, capture, config)
+        self._acceptance = Acceptance(self._runner, self._head)
+        self._slots = Slots(backbone, layout, config, Starts(backbone, layout, capture, config))
         self._flights: list[_Flight] = []
         self._ready: deque[Trainee] = deque()
         self._batch: Batch | None = None
         self.pending: deque[TokenizedJob] = deque()
-        self.refused: list[TrainingOutcome] = []
 
     @property
     def busy(self) -> bool:
@@ -169,7 +170,7 @@ class Lane:
 
     def _encode(self, flight: _Flight, precision: Precision) -> bytes | None:
         try:
-            return encode(self._slots.adapter(flight.slot), precision)
+            return encode(self._slots.adapter(flight.slot, self._index), precision)
         except TrainingError:
             return None
 

@@ -3,11 +3,11 @@
 Shape legend: S positions, W vocabulary, K keys (a prompt and its paraphrases), V views, D width.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from sola_scale.backbone.head import Head
 from sola_scale.backbone.loading import Backbone
@@ -15,10 +15,11 @@ from sola_scale.backbone.prefix import Prefix, PrefixCapture
 from sola_scale.errors import RequestError
 from sola_scale.lora.training.config import TrainingConfig
 from sola_scale.lora.training.jobs import TrainingJob, TrainingOutcome
+from sola_scale.lora.training.reference import STOCK_TEXTS
 from sola_scale.lora.training.tokens import Tokenized, tokenize
 from sola_scale.lora.training.trainee import Example, Trainee
 
-_LOGIT_POSITIONS = 256
+_STOCK_RIVALS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,14 @@ class TokenizedJob:
         """Sort key that keeps padding small: answer first, since every step pays for it, then prompt."""
         return len(self.contexts[0].target), len(self.contexts[0].prompt)
 
+    def size_class(self, config: TrainingConfig) -> int:
+        """Return the size class that the answer's length asks for."""
+        return sum(len(self.contexts[0].target) > limit for limit in config.class_limits)
+
+    def is_long(self, config: TrainingConfig) -> bool:
+        """Whether the answer is a sentence rather than a name."""
+        return self.size_class(config) == len(config.class_limits)
+
     @property
     def tokens(self) -> int:
         """Longest context, in tokens."""
@@ -50,6 +59,18 @@ def tokenize_job(backbone: Backbone, job: TrainingJob) -> TokenizedJob | Trainin
     return TokenizedJob(job=job, contexts=contexts)
 
 
+@dataclass(frozen=True, slots=True)
+class _BaseAnswer:
+    """What the base model says where the answer is to be said."""
+
+    rivals: list[int]
+    """Strongest tokens of all positions."""
+    greedy: list[int]
+    """The strongest token of each position."""
+    surprise: list[float]
+    """Cross-entropy of each label."""
+
+
 class Preparation:
     """Makes trainees of tokenized jobs, many in one forward pass."""
 
@@ -58,6 +79,9 @@ class Preparation:
         self._capture = capture
         self._head = Head(backbone)
         self._config = config
+        encoded = [backbone.tokenizer(text)["input_ids"] for text in STOCK_TEXTS[: config.contexts]]
+        self._stock = [capture.open(ids) for ids in encoded]
+        self._stock_rivals = [rival for stock in self._stock for rival in self._rivals(stock.prefix)]
 
     def chunk(self, jobs: Sequence[TokenizedJob]) -> int:
         """Return how many of the first jobs fit into one forward pass."""
@@ -73,42 +97,61 @@ class Preparation:
         """Run one batch through the frozen model."""
         contexts = [context for job in jobs for context in job.contexts]
         prefixes = iter(self._capture.run([(context.prompt, context.target) for context in contexts]))
-        return [self._judge(job, [next(prefixes) for _ in job.contexts]) for job in jobs]
+        own = [[next(prefixes) for _ in job.contexts] for job in jobs]
+        stock = self._stock_prefixes(jobs)
+        answers = self._base_answers(jobs, [mine[0] for mine in own])
+        return [self._judge(*one) for one in zip(jobs, own, stock, answers, strict=True)]
 
-    def _judge(self, job: TokenizedJob, prefixes: list[Prefix]) -> Trainee | TrainingOutcome:
-        views_KVD = torch.stack([prefix.views_VD for prefix in prefixes])
-        kept = prefixes[: 1 + self._config.paraphrases]
-        examples = [
-            Example(prefix=prefix, labels=context.labels)
-            for prefix, context in zip(kept, job.contexts, strict=False)
-        ]
-        logits = [self._base_logits(example.prefix.output_SD) for example in examples]
-        if not all(bool(best.isfinite().all()) for _, best in logits):
+    def _stock_prefixes(self, jobs: Sequence[TokenizedJob]) -> list[list[Prefix]]:
+        """Return, by job, its answer after each stock context; long answers go without."""
+        short = [not job.is_long(self._config) for job in jobs]
+        targets = [job.contexts[0].target for job, is_short in zip(jobs, short, strict=True) if is_short]
+        followed = [iter(self._capture.follow(stock, targets)) for stock in self._stock if targets]
+        return [[next(one) for one in followed] if is_short else [] for is_short in short]
+
+    def _judge(
+        self, job: TokenizedJob, prefixes: list[Prefix], stock: list[Prefix], answer: _BaseAnswer
+    ) -> Trainee | TrainingOutcome:
+        context, views_KVD = job.contexts[0], torch.stack([prefix.views_VD for prefix in prefixes])
+        if not all(math.isfinite(one) for one in answer.surprise):
             return TrainingOutcome(
                 job=job.job, status="failed", reason="the base model's logits are not finite"
             )
-        if self._says(job.contexts[0], logits[0][0][:, 0].tolist()):
-            figures: dict[str, float | int | str] = {"target_tokens": len(job.contexts[0].labels)}
+        if self._says(context, answer.greedy):
+            figures: dict[str, float | int | str] = {"target_tokens": len(context.labels)}
             return TrainingOutcome(job=job.job, status="already-true", views_KVD=views_KVD, figures=figures)
-        rivals = [rival for ids, _ in logits for rival in ids.flatten().tolist()]
+        kept = list(zip(prefixes, job.contexts, strict=True))[: 1 + self._config.paraphrases]
+        examples = [Example(prefix=prefix, labels=one.labels) for prefix, one in kept]
+        examples += [Example(prefix=prefix, labels=context.labels) for prefix in stock]
         labels = [label for example in examples for label in example.labels]
+        later = sorted(range(1, len(context.labels)), key=lambda position: -answer.surprise[position])
         return Trainee(
             job=job.job,
             examples=examples,
-            shortlist=list(dict.fromkeys([*labels, *rivals])),
+            shortlist=list(dict.fromkeys([*labels, *answer.rivals, *self._stock_rivals])),
             views_KVD=views_KVD,
+            hardest=(0, *later),
         )
 
-    @torch.no_grad()
-    def _base_logits(self, output_SD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ids and logits of the strongest tokens at every position, ``[S, candidates]``."""
-        # Long answers bring many rivals anyway: a smaller share for each keeps the shortlist short.
-        count = max(8, min(self._config.candidates, 16 * self._config.candidates // output_SD.shape[0]))
-        tops = [
-            self._head.full(part).topk(min(count, self._head.vocabulary), dim=-1)
-            for part in torch.split(output_SD, _LOGIT_POSITIONS)
-        ]
-        return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])
+    def _base_answers(self, jobs: Sequence[TokenizedJob], prefixes: Sequence[Prefix]) -> list[_BaseAnswer]:
+        labels = [job.contexts[0].labels for job in jobs]
+        lengths = [len(one) for one in labels]
+        labels_N = torch.tensor([label for one in labels for label in one], device=self._backbone.device)
+        output_ND = torch.cat([prefix.output_SD for prefix in prefixes])
+        best_NC, loss_N = self._head.survey(output_ND, labels_N, self._config.candidates)
+        answers = []
+        for best_SC, loss_S in zip(torch.split(best_NC, lengths), torch.split(loss_N, lengths), strict=True):
+            # Long answers bring many rivals anyway: a smaller share for each keeps the shortlist short.
+            share = max(8, min(self._config.candidates, 16 * self._config.candidates // len(best_SC)))
+            answers.append(
+                _BaseAnswer(best_SC[:, :share].flatten().tolist(), best_SC[:, 0].tolist(), loss_S.tolist())
+            )
+        return answers
+
+    def _rivals(self, prefix: Prefix) -> list[int]:
+        labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)
+        best: list[int] = self._head.survey(prefix.output_SD, labels_S, _STOCK_RIVALS)[0].flatten().tolist()
+        return best
 
     def _says(self, context: Tokenized, greedy: list[int]) -> bool:
         """Tell whether the base model's own free generation begins with the answer and ends a word there."""

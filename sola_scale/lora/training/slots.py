@@ -3,7 +3,6 @@
 Shape legend: N slots, r rank, I inputs and O outputs of a linear map, S positions, D width.
 """
 
-import zlib
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +13,7 @@ from sola_scale.lora.adapter import Adapter
 from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training.config import TrainingConfig
 from sola_scale.lora.training.optimizer import StackedOptimizer
+from sola_scale.lora.training.starts import Starts
 from sola_scale.lora.training.trainee import Trainee
 
 
@@ -21,9 +21,9 @@ class Slots:
     """Parameters ``A [N, r, d_in]`` and ``B [N, r, d_out]`` of every map, with their optimizer."""
 
     def __init__(
-        self, backbone: Backbone, layout: AdapterLayout, layout_index: int, config: TrainingConfig
+        self, backbone: Backbone, layout: AdapterLayout, config: TrainingConfig, starts: Starts
     ) -> None:
-        self._layout, self._layout_index, self._config = layout, layout_index, config
+        self._config, self._starts = config, starts
         dtype = torch.promote_types(backbone.dtype, torch.float32)
 
         def stacked(width: int) -> Tensor:
@@ -46,10 +46,10 @@ class Slots:
         scales_a, scales_b = [], []
         size = _root_mean_square(trainee.examples[0].prefix.hidden_SD)
         for which, (a_NrI, b_NrO) in enumerate(zip(self.a_NrI, self.b_NrO, strict=True)):
-            start_rI = self._start(trainee, which).to(a_NrI)
+            start_rI = self._starts.of(trainee, which).to(a_NrI)
             with torch.no_grad():
                 a_NrI[slot], b_NrO[slot] = start_rI, 0.0
-            scales_a.append(_root_mean_square(start_rI))
+            scales_a.append(self._config.gate_rate * _root_mean_square(start_rI))
             scales_b.append(size)
         self._optimizer.reset(slot, [*scales_a, *scales_b])
         return slot
@@ -73,34 +73,13 @@ class Slots:
             b.index_select(0, slots_R) for b in self.b_NrO
         ]
 
-    def adapter(self, slot: int) -> Adapter:
+    def adapter(self, slot: int, layout_index: int) -> Adapter:
         """Copy a slot's weights out."""
         return Adapter(
-            layout_index=self._layout_index,
+            layout_index=layout_index,
             a_rI=tuple(a[slot].detach().clone() for a in self.a_NrI),
             b_rO=tuple(b[slot].detach().clone() for b in self.b_NrO),
         )
-
-    def _start(self, trainee: Trainee, which: int) -> Tensor:
-        """Return the first ``A`` of a map; what depends on chance depends on the edit's own text alone."""
-        text = f"{self._config.seed}\0{which}\0{trainee.job.prompt}\0{trainee.job.target}"
-        generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
-        width = self._layout.modules[which].d_in
-        noise_rI: Tensor = torch.randn((self._layout.rank, width), generator=generator) / width**0.5
-        if not self._config.mean_input_start:
-            return noise_rI
-        mean_I = _mean_input(trainee, which)
-        length = float(mean_I.norm().clamp(min=1e-6))
-        # Rows of one length, so that a typical input makes an output of about one: the scale of B is then that of
-        # the residual stream, whatever the model.
-        rows_rI: Tensor = noise_rI / length
-        rows_rI[0] = mean_I / length**2
-        return rows_rI
-
-
-def _mean_input(trainee: Trainee, which: int) -> Tensor:
-    inputs_SI = [example.prefix.inputs_SI[which].float() for example in trainee.examples]
-    return torch.cat(inputs_SI).mean(dim=0).cpu()
 
 
 def _root_mean_square(values: Tensor | Sequence[float]) -> float:

@@ -25,11 +25,13 @@ class Trainee:
     job: TrainingJob
     """The caller's request."""
     examples: list[Example]
-    """The prompt's own context first, then those of its paraphrases."""
+    """The prompt's own context first, then its paraphrases and the stock contexts."""
     shortlist: list[int]
     """Token ids that the loss is computed over: labels first, then rivals."""
     views_KVD: Tensor
     """Views of the prompt and of each paraphrase."""
+    hardest: tuple[int, ...] = (0,)
+    """The answer's positions as gates should serve them: the first, then the others by the base model's surprise."""
     steps: int = 0
     """Optimizer steps so far."""
     attempts: int = 0

@@ -27,7 +27,7 @@ class Trainer:
 
         Args:
             backbone: the base model; nothing in it is changed.
-            layouts: a store's size classes, smallest first. Short targets start in the first, long ones in the last.
+            layouts: a store's size classes, smallest first; ``config.class_limits`` says who starts where.
             config: the recipe.
             views: pooled states of every prompt that outcomes shall carry.
 
@@ -74,8 +74,7 @@ class Trainer:
             else:
                 tokenized.append(result)
         for one in sorted(tokenized, key=lambda one: one.length, reverse=backwards):
-            long = len(one.contexts[0].target) > self._config.long_target
-            self._lanes[-1 if long else 0].pending.append(one)
+            self._lanes[min(one.size_class(self._config), len(self._lanes) - 1)].pending.append(one)
 
     def _advance(self, lane: Lane) -> Iterator[TrainingOutcome]:
         """Move a lane one step on; what its class is too small for tries the next larger one."""

@@ -1,0 +1,72 @@
+"""Where an edit's ``A`` starts: gates that open at one position of the answer, whatever the wording before it.
+
+A paraphrase reaches the edited map with another input than the prompt did. The gate ``a`` of a position is therefore the
+vector that answers 1 there and 0 at the answer's other positions and, among all such vectors, varies least over ordinary
+text: ``min a^T C a`` subject to ``K a = e``, with ``C`` the covariance of inputs over reference texts. Its closed form
+is ``a = C^-1 K^T (K C^-1 K^T)^-1 e``.
+
+Shape legend: I inputs of a map, G reference positions, S positions of an edit, Q constraints.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sola_scale.backbone.loading import Backbone
+from sola_scale.backbone.prefix import PrefixCapture
+from sola_scale.lora.training.reference import REFERENCE_TEXTS
+
+_RIDGE = 0.1
+_SLACK = 0.02
+
+
+class Gates:
+    """Solves for gates; the reference statistics are of the model alone, so an edit's gates depend on nothing else."""
+
+    def __init__(self, backbone: Backbone, capture: PrefixCapture) -> None:
+        encoded = [backbone.tokenizer(text)["input_ids"] for text in REFERENCE_TEXTS]
+        prefixes = capture.run([(ids[:1], ids[1:]) for ids in encoded])
+        maps = range(len(prefixes[0].inputs_SI))
+        inputs = [[prefix.inputs_SI[which].double() for prefix in prefixes] for which in maps]
+        self._ends_I = [torch.stack([one[-1] for one in rows]).mean(dim=0) for rows in inputs]
+        self._metrics = [_Metric(torch.cat(rows)) for rows in inputs]
+
+    def solve(self, which: int, inputs: Sequence[Tensor], position: int) -> Tensor:
+        """Return the gate of one position for one map, ``[I]``.
+
+        Args:
+            which: the map.
+            inputs: what enters it at the edit's positions ``[S, I]``, in each of its contexts.
+            position: where the gate shall be open.
+        """
+        # The end of an ordinary prompt looks like position 0, whatever the prompt: paraphrases will.
+        constraints_QI = torch.cat([*(one.double() for one in inputs), self._ends_I[which].unsqueeze(0)])
+        wanted_Q = torch.cat(
+            [torch.arange(len(one)) == position for one in inputs] + [torch.tensor([position == 0])]
+        )
+        return self._metrics[which].least_varying(constraints_QI, wanted_Q.to(constraints_QI))
+
+
+class _Metric:
+    """``C = X^T X / G + ridge`` of centred reference inputs, inverted through the G x G side (Woodbury)."""
+
+    def __init__(self, inputs_GI: Tensor) -> None:
+        centred_GI = inputs_GI - inputs_GI.mean(dim=0)
+        self._ridge = _RIDGE * float(centred_GI.square().mean()) + 1e-12
+        self._centred_GI = centred_GI / len(centred_GI) ** 0.5
+        gram_GG = self._centred_GI @ self._centred_GI.T
+        self._inverse_GG = torch.linalg.inv(gram_GG + self._ridge * torch.eye(len(gram_GG)).to(gram_GG))
+
+    def least_varying(self, constraints_QI: Tensor, wanted_Q: Tensor) -> Tensor:
+        """Return the vector that meets the constraints (but for a little slack) and varies least."""
+        solved_QI = self._solve(constraints_QI)
+        gram_QQ = constraints_QI @ solved_QI.T
+        gram_QQ += _SLACK * gram_QQ.diagonal().mean() * torch.eye(len(gram_QQ)).to(gram_QQ)
+        gate_I: Tensor = solved_QI.T @ torch.linalg.solve(gram_QQ, wanted_Q)
+        return gate_I
+
+    def _solve(self, rows_QI: Tensor) -> Tensor:
+        through_QG = rows_QI @ self._centred_GI.T @ self._inverse_GG
+        solved_QI: Tensor = (rows_QI - through_QG @ self._centred_GI) / self._ridge
+        return solved_QI

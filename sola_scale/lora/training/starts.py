@@ -1,0 +1,54 @@
+"""Where an edit's ``A`` starts from; ``B`` starts at zero, so that training begins at the base model.
+
+Shape legend: r rank, I inputs of a map.
+"""
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from sola_scale.backbone.loading import Backbone
+from sola_scale.backbone.prefix import PrefixCapture
+from sola_scale.lora.layout import AdapterLayout
+from sola_scale.lora.training.config import TrainingConfig
+from sola_scale.lora.training.gates import Gates
+from sola_scale.lora.training.trainee import Trainee
+
+
+class Starts:
+    """Chooses the first ``A`` of every map. It depends on the edit's own text and the model, never on batch mates."""
+
+    def __init__(
+        self, backbone: Backbone, layout: AdapterLayout, capture: PrefixCapture, config: TrainingConfig
+    ) -> None:
+        self._layout, self._config = layout, config
+        self._gates = Gates(backbone, capture) if config.start == "gates" else None
+
+    def of(self, trainee: Trainee, which: int) -> Tensor:
+        """Return ``[r, I]`` for one map."""
+        inputs = [example.prefix.inputs_SI[which] for example in trainee.examples]
+        if self._gates is not None:
+            rows = [self._position(trainee, which, row) for row in range(self._layout.rank)]
+            return torch.stack([self._gates.solve(which, inputs, position) for position in rows]).float()
+        noise_rI = self._noise(trainee, which)
+        if self._config.start == "random":
+            return noise_rI
+        mean_I = torch.cat([one.float() for one in inputs]).mean(dim=0).cpu()
+        length = float(mean_I.norm().clamp(min=1e-6))
+        # Rows of one length, so that a typical input makes an output of about one, whatever the model.
+        rows_rI: Tensor = noise_rI / length
+        rows_rI[0] = mean_I / length**2
+        return rows_rI
+
+    def _position(self, trainee: Trainee, which: int, row: int) -> int:
+        """Deal the positions out to the maps in turn, the hardest first."""
+        turn = which + row * len(self._layout.modules)
+        return trainee.hardest[turn % len(trainee.hardest)]
+
+    def _noise(self, trainee: Trainee, which: int) -> Tensor:
+        text = f"{self._config.seed}\0{which}\0{trainee.job.prompt}\0{trainee.job.target}"
+        generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
+        width = self._layout.modules[which].d_in
+        noise_rI: Tensor = torch.randn((self._layout.rank, width), generator=generator) / width**0.5
+        return noise_rI
