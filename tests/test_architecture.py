@@ -22,12 +22,12 @@ GROUND = {
 }
 MIDDLE = {
     "keys": {"backbone"},
-    "lora": {"backbone"},
+    "lora": {"backbone", "histogram"},
     "live": {"sola_index", "store"},
     "keying": {"keys", "store"},
     "routing": {"sola_index", "keys", "live", "store"},
     "recipes": {"backbone", "keys", "lora"},
-    "decision": {"backbone", "lora", "routing"},
+    "decision": {"sola_index", "backbone", "lora", "routing"},
     "generation": {"backbone", "decision", "routing"},
     "statistics": {"histogram", "lora", "store"},
     "ingest": {"backbone", "keying", "keys", "lora", "requests", "routing", "store"},
