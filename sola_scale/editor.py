@@ -14,6 +14,7 @@ from sola_scale import opening
 from sola_scale.backbone import Backbone, Taps, capture_views
 from sola_scale.decision import Dispatch, RoutingDecision
 from sola_scale.errors import RequestError, StoreReadOnlyError
+from sola_scale.exchange import adopted, export_edit
 from sola_scale.generation import Generation, generate
 from sola_scale.histogram import Histogram
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
@@ -286,6 +287,16 @@ class Editor:
             )
             self._reload()
         return calibration
+
+    def export(self, edit_id: int, folder: str | Path) -> None:
+        """Write an edit as a PEFT adapter folder (`sola_scale.exchange.export_edit`)."""
+        export_edit(self._parts, edit_id, Path(folder))
+
+    def adopt(self, folder: str | Path, request: EditRequest) -> int:
+        """Take a PEFT LoRA folder in as the edit of ``request``, untrained and unchecked; returns its id."""
+        self._must_write()
+        with self._taps.disabled(), self._writing:
+            return self._commit([adopted(self._parts, Path(folder), request)]).edit_ids[0]
 
     def backup(self, path: str | Path) -> None:
         """Write a consistent copy of the store to a new folder, while this one serves on."""
