@@ -145,7 +145,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 def _pairs(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Return ``(A [r, I], B [r, O])`` by path, the scaling folded into ``B``."""
-    downs, ups = {}, {}
+    downs: dict[str, Tensor] = {}
+    ups: dict[str, Tensor] = {}
     for name, value in weights.items():
         path, _, kind = name.removeprefix(_PREFIX).partition(".lora_")
         if not name.startswith(_PREFIX) or kind not in ("A.weight", "B.weight") or value.dim() != 2:

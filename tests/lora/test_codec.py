@@ -1,5 +1,7 @@
 """The codec: what is stored comes back, within the precision asked for, and damage is noticed."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -77,10 +79,8 @@ def test_a_payload_of_wrong_length_is_refused(cut: int, junk: bytes) -> None:
 def test_any_header_is_decoded_or_refused(head: bytes) -> None:
     """Whatever stands in the header, the answer is weights or an error, never a huge allocation."""
     whole = encode(adapter([(64, 64)]), "int4")
-    try:
+    with contextlib.suppress(CorruptRecordError):
         decode(head + whole[16:])
-    except CorruptRecordError:
-        pass
 
 
 def test_a_row_of_another_layout_is_refused_untouched() -> None:
