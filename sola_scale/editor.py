@@ -220,6 +220,14 @@ class Editor:
         """Erase edits for good: text, weights and keys; `compact` then removes the bytes from disk."""
         return self._change("purge", ids)
 
+    def pin(self, ids: int | Iterable[int]) -> set[int]:
+        """Keep edits resident on the device; returns those that no slot was left for."""
+        return self._parts.pager.pin([ids] if isinstance(ids, int) else list(ids))
+
+    def unpin(self, ids: int | Iterable[int]) -> None:
+        """Let edits leave the device again."""
+        self._parts.pager.unpin([ids] if isinstance(ids, int) else list(ids))
+
     # --- care ----------------------------------------------------------------------------------------------
 
     def refresh(self) -> int:
@@ -317,6 +325,7 @@ class Editor:
             pager=parts.pager,
             on_damage=self._quarantine,
             on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
+            prefetch=parts.backbone.device.type != "cpu",
         )
 
     def _reload(self) -> None:

@@ -11,12 +11,17 @@ from sola_index.backend import use_one_thread
 logger = logging.getLogger("sola_index")
 
 
+RETRY = 30.0
+"""Seconds to wait after a failed job."""
+
+
 class Job(NamedTuple):
     """Work in steps and its last act, with the reason for it."""
 
     reason: str
     steps: Iterator[None]
     finish: Callable[[], None]
+    is_rebuild: bool = True
 
 
 class Background:
@@ -25,10 +30,16 @@ class Background:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self.finished = 0
+        self._retry_at = 0.0
+        self.rebuilds = 0
         self.last_reason: str | None = None
         self.last_seconds = 0.0
         self.last_error: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a job may start: none is running, and the last failure was a while ago."""
+        return not self.busy and time.monotonic() >= self._retry_at
 
     @property
     def busy(self) -> bool:
@@ -57,12 +68,14 @@ class Background:
         except Exception as error:
             # A rebuild that fails must not take the working index with it.
             self.last_error = f"{job.reason}: {error!r}"
-            logger.exception("rebuild (%s) failed; the index goes on as it was", job.reason)
+            self._retry_at = time.monotonic() + RETRY
+            logger.exception("%s failed; the index goes on as it was", job.reason)
             return
-        self.finished += 1
-        self.last_reason = job.reason
-        self.last_seconds = time.perf_counter() - started
-        logger.info("rebuild (%s) took %.2f s", job.reason, self.last_seconds)
+        if job.is_rebuild:
+            self.rebuilds += 1
+            self.last_reason = job.reason
+            self.last_seconds = time.perf_counter() - started
+            logger.info("rebuild (%s) took %.2f s", job.reason, self.last_seconds)
 
     def wait(self) -> None:
         """Wait for the running job, if any."""

@@ -21,6 +21,8 @@ class IndexConfig:
     """Rebuild when the mean squared code error of new keys is this multiple of the training sample's."""
     imbalance: float = 2.0
     """Rebuild when the lists' imbalance is this multiple of what it was after training."""
+    least_recall: float = 0.9
+    """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
     shallow: int = 64
@@ -56,8 +58,8 @@ class IndexConfig:
             raise KeyIndexError("scan_from must be at least 256 and not above lists_from")
         if self.growth <= 1 or self.drift <= 1 or self.imbalance <= 1:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
-        if not 0 < self.dead_share < 1:
-            raise KeyIndexError("dead_share must lie between zero and one")
+        if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
+            raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
         if min(self.tail, self.shallow, self.first_lists) < 1 or self.deep < self.shallow:
             raise KeyIndexError(
                 "tail, shallow and first_lists must be at least one, and deep at least shallow"

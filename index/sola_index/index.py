@@ -1,12 +1,13 @@
 """The index: one object whose tiers change with the number of keys without the caller noticing."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from sola_index import checks, exact, snapshot
+from sola_index import checks, snapshot
 from sola_index.answers import pack_search, pack_within
 from sola_index.background import Background, Job
 from sola_index.config import IndexConfig
@@ -15,14 +16,14 @@ from sola_index.distances import squared_radius
 from sola_index.errors import ClosedIndexError
 from sola_index.gpu.device import Device
 from sola_index.gpu.mirror import DeviceMirror
-from sola_index.maintenance import Rebuild, State, is_imbalanced, reason_to_rebuild
+from sola_index.maintenance import Rebuild, State, is_bulk, is_imbalanced, reason_to_rebuild
+from sola_index.searching import Searcher
+from sola_index.selftest import measure_recall
 from sola_index.shortlist import Shortlist
 from sola_index.stats import IndexStats, describe
 from sola_index.table import KeyTable
 
 # Shapes: M queries, N keys, D dimensions, K answers a query, H hits.
-BULK = 8192
-"""Rows waiting to be encoded from which a rebuild in progress is left to do it."""
 
 
 class KeyIndex(NearestKeyIndex):
@@ -56,7 +57,11 @@ class KeyIndex(NearestKeyIndex):
         self._writing = threading.RLock()
         self._background = Background()
         self._rows_at_size_check = 0
+        self._rows_at_self_test = 0
+        self._recall: float | None = None
+        self._acceptable_recall = 0.0
         self._mirror = DeviceMirror(self.config, device) if device is not None else None
+        self._searcher = Searcher(self.config, self._mirror)
 
     # ------------------------------------------------------------------ writing
 
@@ -93,15 +98,19 @@ class KeyIndex(NearestKeyIndex):
             return
         waiting = table.count - tier.covered
         # A bulk load is due for a rebuild, which encodes it once and better.
-        if waiting > self.config.tail and waiting <= max(BULK, tier.covered):
+        if waiting > self.config.tail and not is_bulk(self._state):
             tier.extend(table, table.count)
 
     def _rebuild_if_due(self) -> None:
-        if self._background.busy:
+        if not self._background.ready:
             return
         reason = reason_to_rebuild(self.config, self._state) or self._reason_by_size()
+        if reason is None and self._recall is not None and self._recall < self._acceptable_recall:
+            reason = "recall"
         if reason is not None:
             self._start_rebuild(reason)
+        elif self._state.tier is not None and len(self) > 1.25 * self._rows_at_self_test:
+            self._run(Job("self-test", self._self_test(), lambda: None, is_rebuild=False))
 
     def _reason_by_size(self) -> str | None:
         """Looking at every list's size takes a millisecond: done once per tenth of growth."""
@@ -111,9 +120,21 @@ class KeyIndex(NearestKeyIndex):
         self._rows_at_size_check = table.count
         return "imbalance" if is_imbalanced(self.config, tier) else None
 
+    def _self_test(self) -> Iterator[None]:
+        self._rows_at_self_test = len(self)
+        recall = measure_recall(self._searcher, self._state, self.metric, self.config)
+        if self._recall is None:
+            # What a fresh tier reaches on keys that are hard by nature is no reason to train it again and again.
+            self._acceptable_recall = min(self.config.least_recall, recall - 0.1)
+        self._recall = recall
+        yield
+
     def _start_rebuild(self, reason: str) -> None:
+        self._recall = None
         rebuild = Rebuild(self.config, self._state)
-        job = Job(reason, rebuild.steps(), lambda: self._swap(rebuild))
+        self._run(Job(reason, rebuild.steps(), lambda: self._swap(rebuild)))
+
+    def _run(self, job: Job) -> None:
         if self.config.background:
             self._background.start(job)
         else:
@@ -147,48 +168,10 @@ class KeyIndex(NearestKeyIndex):
         queries_MD = checks.check_queries(queries, self.dim, self.metric)
         state = self._state
         shortlists = [Shortlist(state.table, self.metric, query_D) for query_D in queries_MD]
-        if not exact and state.tier is not None:
-            self._offer_likely(state, shortlists, queries_MD, k)
-        self._offer_missing(state, shortlists, queries_MD, k)
+        if not exact:
+            self._searcher.likely(state, shortlists, queries_MD, k)
+        self._searcher.missing(state, shortlists, queries_MD, k)
         return pack_search([self._answer(state, *shortlist.best(k)) for shortlist in shortlists], k)
-
-    def _offer_missing(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
-        """Look at every key where there are fewer than k candidates: asked to, few keys, or removals left a hole."""
-        wanted = min(k, state.table.live_count)
-        short = [query for query, shortlist in enumerate(shortlists) if shortlist.offered < wanted]
-        if short:
-            candidates = exact.nearest(state.table, queries_MD[short], k, 0, state.table.count)
-            for query, rows_C in zip(short, candidates, strict=True):
-                shortlists[query].offer(rows_C)
-
-    def _offer_likely(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
-        table, tier = state
-        assert tier is not None
-        dead_share = 1.0 - table.live_count / max(1, table.count)
-        with tier.lock.reading:
-            covered = tier.covered
-            if self._mirror is None:
-                tier.propose(shortlists, queries_MD, dead_share, k)
-        if self._mirror is not None:
-            self._mirror.propose(table, shortlists, queries_MD, k)
-        self._offer_tail(state, shortlists, queries_MD, covered, k)
-        for shortlist, query_D in zip(shortlists, queries_MD, strict=True):
-            shortlist.offer(tier.twins.rows_of(query_D))
-
-    def _offer_tail(
-        self, state: State, shortlists: list[Shortlist], queries_MD: Floats, covered: int, k: int
-    ) -> None:
-        """Offer the rows that are not encoded yet: all of a few, the nearest of many."""
-        table = state.table
-        end = table.count
-        if covered == end:
-            return
-        if end - covered <= self.config.tail:
-            tails = [np.arange(covered, end)] * len(shortlists)
-        else:
-            tails = exact.nearest(table, queries_MD, k, covered, end)
-        for shortlist, rows_C in zip(shortlists, tails, strict=True):
-            shortlist.offer(rows_C)
 
     def within(self, queries: Floats, radius: float) -> WithinResult:
         """Find all keys in a radius; see the contract."""
@@ -196,33 +179,14 @@ class KeyIndex(NearestKeyIndex):
         radius = checks.check_radius(radius)
         queries_MD = checks.check_queries(queries, self.dim, self.metric)
         state = self._state
+        candidates = self._searcher.inside(state, queries_MD, squared_radius(radius, self.metric))
         answers = []
-        for query_D, rows_C in zip(queries_MD, self._inside(state, queries_MD, radius), strict=True):
+        for query_D, rows_C in zip(queries_MD, candidates, strict=True):
             shortlist = Shortlist(state.table, self.metric, query_D)
             shortlist.offer(rows_C)
             ids_H, distances_H = self._answer(state, *shortlist.best(None))
             answers.append((ids_H[distances_H <= radius], distances_H[distances_H <= radius]))
         return pack_within(answers)
-
-    def _inside(self, state: State, queries_MD: Floats, radius: float) -> list[Rows]:
-        """Rows that contain all within the radius: by certified bounds where they prune, else by every key."""
-        table, tier = state
-        squared = squared_radius(radius, self.metric)
-        covered = 0
-        found: list[Rows | None] = [None] * len(queries_MD)
-        if tier is not None:
-            with tier.lock.reading:
-                covered = tier.covered
-                found = [tier.within(query_D, float(np.sqrt(squared))) for query_D in queries_MD]
-        beyond = exact.inside(table, queries_MD, squared, covered, table.count)
-        unpruned = [query for query, rows_C in enumerate(found) if rows_C is None]
-        scanned = dict(
-            zip(unpruned, exact.inside(table, queries_MD[unpruned], squared, 0, covered), strict=True)
-        )
-        return [
-            np.concatenate([scanned[query] if rows_C is None else rows_C, beyond[query]])
-            for query, rows_C in enumerate(found)
-        ]
 
     def _answer(self, state: State, rows_H: Rows, distances_H: Floats) -> tuple[Ids, Floats]:
         """Ids and distances; liveness has the last word, in the newest table if it was replaced meanwhile."""
@@ -263,7 +227,7 @@ class KeyIndex(NearestKeyIndex):
 
     def stats(self) -> IndexStats:
         """What the index holds, how it answers and what it costs."""
-        return describe(self._state, self._background)
+        return describe(self._state, self._background, self._recall)
 
     # ------------------------------------------------------------------ keeping
 

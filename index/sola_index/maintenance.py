@@ -16,6 +16,9 @@ from sola_index.table import KeyTable
 CATCH_UP = 2048
 """Rows left to encode at which the swap is made, under the write lock of the index."""
 
+BULK = 8192
+"""Rows waiting to be encoded that are never worth a rebuild by themselves."""
+
 PIECE = 16_384
 """Rows copied or encoded between two chances to stop."""
 
@@ -46,15 +49,21 @@ def reason_to_rebuild(config: IndexConfig, state: State) -> str | None:
         return "dead share"
     if tier is None:
         return "growth" if live >= config.scan_from else None
-    wanted = tier_for(config, live)
-    if isinstance(tier, ScanTier) and wanted is ListsTier:
-        return "growth"
+    if is_bulk(state):
+        return "bulk load"
     known = tier.measures
-    if live >= config.growth * known.trained_on:
+    outgrown = isinstance(tier, ScanTier) and tier_for(config, live) is ListsTier
+    if outgrown or live >= config.growth * known.trained_on:
         return "growth"
     if known.recent_error > config.drift * known.trained_error and rows > 1.05 * known.trained_on:
         return "drift"
     return None
+
+
+def is_bulk(state: State) -> bool:
+    """Whether so many rows wait to be encoded that a rebuild, which encodes all once and better, is the way."""
+    table, tier = state
+    return tier is not None and table.count - tier.covered > max(BULK, tier.covered)
 
 
 def is_imbalanced(config: IndexConfig, tier: CompressedTier) -> bool:

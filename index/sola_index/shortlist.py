@@ -36,10 +36,16 @@ class Shortlist:
             self._rows.append(rows_C)
             self._squared.append(squared_C)
 
-    @property
-    def offered(self) -> int:
-        """How many live candidates were offered, repetitions included."""
-        return sum(map(len, self._rows))
+    def has(self, count: int) -> bool:
+        """Whether there are at least so many distinct candidates."""
+        offered = sum(map(len, self._rows))
+        if offered < count or len(self._rows) < 2:
+            return offered >= count
+        if offered >= 4 * count:
+            return (
+                True  # a row is offered by two scans, as a twin, and perhaps by a device: four times at most
+            )
+        return len(np.unique(np.concatenate(self._rows))) >= count
 
     def best(self, k: int | None) -> tuple[Rows, Floats]:
         """The k nearest (or all), nearest first, equal distances in row order, without repetition."""

@@ -31,6 +31,8 @@ class IndexStats:
     """Bytes of the full keys, dead ones included."""
     other_bytes: int
     """Bytes of all the rest: ids, liveness, codes, row numbers, hashes."""
+    recall: float | None
+    """Share of self-made queries whose nearest key was found, at the last self-test; None before the first."""
     rebuilds: int
     """Rebuilds finished since the index was made or loaded."""
     rebuilding: bool
@@ -43,7 +45,7 @@ class IndexStats:
     """What the last failed rebuild died of, if any did; the index works on without it."""
 
 
-def describe(state: State, background: Background) -> IndexStats:
+def describe(state: State, background: Background, recall: float | None) -> IndexStats:
     """Statistics of a state and of the work behind it."""
     table, tier = state
     known = tier.measures if tier else None
@@ -58,7 +60,8 @@ def describe(state: State, background: Background) -> IndexStats:
         code_error_at_training=known.trained_error**0.5 if known else 0.0,
         key_bytes=table.count * table.dim * 4,
         other_bytes=table.nbytes_beside_keys + (tier.nbytes if tier else 0),
-        rebuilds=background.finished,
+        recall=recall,
+        rebuilds=background.rebuilds,
         rebuilding=background.busy,
         last_rebuild=background.last_reason,
         last_rebuild_seconds=background.last_seconds,

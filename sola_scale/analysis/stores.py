@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys import Calibration, Keys
-from sola_scale.opening import calibration_blob
+from sola_scale.opening import current_calibration
 from sola_scale.store import LmdbStore, Store
 
 _BLOCK = 256
@@ -26,9 +26,7 @@ def store_figures(path: Path, *, sample: int = 4000, pairs: int = 50) -> dict[st
         pairs: of the pairs that verification takes for one question, how many are named.
     """
     with LmdbStore.open(path, read_only=True) as store:
-        calibration = Calibration.from_bytes(
-            store.blob(calibration_blob(int(store.settings()["calibration"])))
-        )
+        _, calibration = current_calibration(store)
         return measure(store, calibration, sample=sample, pairs=pairs)
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _WIDEST = 40
-_PARAPHRASE = 1
 
 
 def demo(
@@ -70,13 +69,13 @@ class _Demo:
         from sola_scale.evaluate.demonstration import prove_revoke, silent
 
         facts = self._material.facts
-        prompts, reworded = [fact.prompt for fact in facts], [fact.wordings[_PARAPHRASE] for fact in facts]
+        prompts = [fact.prompt for fact in facts]
         beside = [fact.prompt for fact in self._material.neighbours]
         base = self._ask("base model", prompts, base=True)
         base_beside = self._ask("base model, neighbours", beside[:_SHOWN], base=True)
         report = self._ingest()
         edited = self._ask("edited model", prompts)
-        paraphrased = self._ask("edited model, reworded", reworded)
+        paraphrased = self._ask("edited model, reworded", self._material.reworded())
         edited_beside = self._ask("edited model, neighbours", beside[:_SHOWN])
         if not self._silent:
             self._print_sample(base, edited, paraphrased, edited_beside, base_beside)
@@ -166,7 +165,7 @@ def _print_totals(figures: dict[str, Any]) -> None:
             ),
             ("right before", f"{figures['base_right']} of {count}"),
             ("right after", f"{figures['edited_right']} of {count}"),
-            ("reworded, never seen", f"{figures['paraphrases_right']} of {count} right"),
+            ("reworded, unseen", f"{figures['paraphrases_right']} of {count} right"),
             ("neighbours", f"{figures['neighbours_silent']} of {count} fire no edit"),
             ("an edit on disk", f"{size(figures['bytes_per_edit'])}, keys, log and records included"),
             ("a route", f"{figures['route_ms']:.2f} ms a prompt, page-in included"),
@@ -177,5 +176,5 @@ def _print_totals(figures: dict[str, Any]) -> None:
 def _invite(folder: Path, material: "Material", model: str) -> None:
     chosen = "" if model == "smollm2" else f" --model {model}"
     say(f"\nThe store stays at {folder}. Ask it yourself:")
-    say(f'  sola generate {folder} "{material.facts[0].wordings[2]}" --base{chosen}')
+    say(f'  sola generate {folder} "{material.reworded()[0]}" --base{chosen}')
     say(f"  sola list {folder}")

@@ -14,6 +14,8 @@ from sola_scale.ingest import IngestReport, Outcome
 from sola_scale.requests import EditRequest
 
 MAX_NEW_TOKENS = 12
+GIVEN = 2
+"""Wordings given with an edit besides its prompt."""
 _BATCH = 32
 
 Tick = Callable[[int], None]
@@ -38,8 +40,12 @@ class Material:
         return cls(facts=tuple(drawn[:count]), neighbours=tuple(drawn[padded : padded + count]))
 
     def requests(self) -> Iterator[EditRequest]:
-        """The edits to make; no paraphrase is given away."""
-        return (fact.request() for fact in self.facts)
+        """The edits to make, each with two other wordings; the one asked about afterwards is not among them."""
+        return (fact.request(paraphrases=GIVEN) for fact in self.facts)
+
+    def reworded(self) -> list[str]:
+        """Each fact asked in a wording that its edit was not given."""
+        return [fact.wordings[GIVEN + 1] for fact in self.facts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

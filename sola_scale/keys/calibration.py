@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.heads import Head
-from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, distinct, gaps, head_cosines, sigmoid
+from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, gaps, head_cosines, rivalry, sigmoid
 
 Halves = NDArray[np.float16]
 
@@ -217,27 +217,27 @@ class Calibration:
         cosines_BkH = self._cosines(query_BM[:, None], candidates_BkM)
         among_BkkH = self._cosines(candidates_BkM[:, :, None], candidates_BkM[:, None])
         features_BkF = listwise_features(
-            cosines_BkH, distances_Bk, distinct(self.pair(among_BkkH), groups_Bk, mask_Bk)
+            cosines_BkH, distances_Bk, rivalry(self.pair(among_BkkH), groups_Bk, mask_Bk)
         )
         # a prompt stored word for word is its own question, however crowded the place
         same_Bk = _same_text(distances_Bk, cosines_BkH)
         return np.where(same_Bk, np.float32(1), sigmoid(self.listwise(features_BkF)))
 
 
-def listwise_features(cosines_BkH: Floats, distances_Bk: Floats, distinct_Bkk: Bools) -> Floats:
+def listwise_features(cosines_BkH: Floats, distances_Bk: Floats, rivalry_Bkk: Floats) -> Floats:
     """What the listwise scorer sees of each candidate: cosines of retrieval and heads, and their gaps.
 
     Args:
         cosines_BkH: of every head, query against candidate.
         distances_Bk: of the retrieval vectors.
-        distinct_Bkk: whether candidate j competes with candidate i.
+        rivalry_Bkk: how much candidate j competes with candidate i.
 
     Returns:
         ``[B, k, 2 + 2H]``
     """
     retrieval_Bk1 = (1 - 0.5 * distances_Bk.astype(np.float32) ** 2)[..., None]
     similar_BkS = np.concatenate([retrieval_Bk1, cosines_BkH], axis=-1)
-    features: Floats = np.concatenate([similar_BkS, gaps(similar_BkS, distinct_Bkk)], axis=-1)
+    features: Floats = np.concatenate([similar_BkS, gaps(similar_BkS, rivalry_Bkk)], axis=-1)
     return features
 
 

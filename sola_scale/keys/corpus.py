@@ -26,6 +26,10 @@ class Corpus:
     """Every text once."""
     question_N: Ints
     """Texts of one number ask the same question."""
+    subject_N: Ints
+    """Texts of one number are known to speak of the same subject: a question and its same-subject negatives."""
+    relation_N: Ints
+    """Texts of one number are known to ask for the same relation: a question and its same-relation negatives."""
     role_N: Ints
     """``ASKED``, or a place in ``KINDS`` for a text known only as a negative."""
     prompt_N: Bools
@@ -39,46 +43,62 @@ def corpus_of(pairs: Iterable[Pairs]) -> Corpus:
     """Collect the texts; pairs that share a text are one question."""
     builder = _Builder()
     for pair in pairs:
-        question = builder.add(pair.prompt, role=ASKED, prompt=True)
+        asked = builder.add(pair.prompt, role=ASKED, prompt=True)
         for paraphrase in pair.paraphrases:
-            builder.merge(question, builder.add(paraphrase, role=ASKED, prompt=False))
+            builder.join(
+                asked, builder.add(paraphrase, role=ASKED, prompt=False), "question", *_SHARED.values()
+            )
         for negative in pair.negatives:
-            builder.add(negative.prompt, role=KINDS.index(negative.kind), prompt=False)
+            place = builder.add(negative.prompt, role=KINDS.index(negative.kind), prompt=False)
+            if negative.kind in _SHARED:
+                builder.join(asked, place, _SHARED[negative.kind])
     return builder.corpus()
 
 
+_SHARED = {"same-subject": "subject", "same-relation": "relation"}
+"""What a negative has in common with its question."""
+
+
 class _Builder:
-    """Texts with union-find over their questions."""
+    """Texts, with union-find over what they share."""
 
     def __init__(self) -> None:
         self._place: dict[str, int] = {}
-        self._parent: list[int] = []
+        self._parent: dict[str, list[int]] = {"question": [], "subject": [], "relation": []}
         self._role: list[int] = []
         self._prompt: list[bool] = []
 
     def add(self, text: str, *, role: int, prompt: bool) -> int:
         place = self._place.setdefault(text, len(self._place))
-        if place == len(self._parent):
-            self._parent.append(place)
+        if place == len(self._role):
+            for parent in self._parent.values():
+                parent.append(place)
             self._role.append(role)
             self._prompt.append(prompt)
         self._role[place] = max(self._role[place], role)
         self._prompt[place] |= prompt
         return place
 
-    def merge(self, left: int, right: int) -> None:
-        self._parent[self._root(right)] = self._root(left)
-
-    def _root(self, place: int) -> int:
-        while self._parent[place] != place:
-            self._parent[place] = self._parent[self._parent[place]]
-            place = self._parent[place]
-        return place
+    def join(self, left: int, right: int, *kinds: str) -> None:
+        for kind in kinds:
+            parent = self._parent[kind]
+            parent[_root(parent, right)] = _root(parent, left)
 
     def corpus(self) -> Corpus:
+        groups = {
+            f"{kind}_N": np.array([_root(parent, place) for place in range(len(parent))], dtype=np.int64)
+            for kind, parent in self._parent.items()
+        }
         return Corpus(
             texts=tuple(self._place),
-            question_N=np.array([self._root(place) for place in range(len(self._parent))], dtype=np.int64),
             role_N=np.array(self._role, dtype=np.int64),
             prompt_N=np.array(self._prompt, dtype=np.bool_),
+            **groups,
         )
+
+
+def _root(parent: list[int], place: int) -> int:
+    while parent[place] != place:
+        parent[place] = parent[parent[place]]
+        place = parent[place]
+    return place

@@ -15,11 +15,11 @@ from sola_scale.errors import CalibrationError
 from sola_scale.keys.calibration import Calibration, Keys, listwise_features
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.heads import Head, fit_head
-from sola_scale.keys.layout import Layout, default_layout
+from sola_scale.keys.layout import Layout, Part, default_layout
 from sola_scale.keys.pairs import Pairs
 from sola_scale.keys.perceptron import fit_perceptron
 from sola_scale.keys.problems import Problems, pose
-from sola_scale.keys.scorer import Floats, Perceptron, distinct, head_cosines, sigmoid
+from sola_scale.keys.scorer import Floats, Perceptron, head_cosines, rivalry, sigmoid
 
 Bools = NDArray[np.bool_]
 
@@ -135,16 +135,15 @@ def _check(corpus: Corpus, false_fire: float, folds: int) -> None:
 
 def _fit_heads(corpus: Corpus, views_NVD: NDArray[np.floating], layout: Layout, keep_N: Bools) -> list[Head]:
     place = {view: number for number, view in enumerate(layout.views)}
-    kept_N = keep_N & (corpus.role_N == ASKED)
-    wanted = ((layout.retrieval, layout.retrieval_dim), *layout.heads)
+    groups = {"question": corpus.question_N, "subject": corpus.subject_N, "relation": corpus.relation_N}
     return [
         fit_head(
-            views_NVD[kept_N, place[view]].astype(np.float32),
-            corpus.question_N[kept_N],
-            view=place[view],
-            dim=dim,
+            views_NVD[keep_N, place[part.view]].astype(np.float32),
+            groups[part.shared][keep_N],
+            view=place[part.view],
+            dim=part.dim,
         )
-        for view, dim in wanted
+        for part in (Part(layout.retrieval, layout.retrieval_dim), *layout.heads)
     ]
 
 
@@ -228,7 +227,7 @@ def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: floa
 def _list_features(pair: Perceptron, similar: _Similarities) -> Floats:
     groups_Qk = np.broadcast_to(np.arange(similar.distance_Qk.shape[1]), similar.distance_Qk.shape)
     mask_Qk = np.ones(similar.distance_Qk.shape, dtype=np.bool_)
-    rivals_Qkk = distinct(pair(similar.among_QkkH), groups_Qk, mask_Qk)
+    rivals_Qkk = rivalry(pair(similar.among_QkkH), groups_Qk, mask_Qk)
     return listwise_features(similar.cosines_QkH, similar.distance_Qk, rivals_Qkk)
 
 

@@ -1,20 +1,37 @@
 """A layout: which views a key is made of, and how many directions of each are kept."""
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from sola_scale.backbone import View
 from sola_scale.backbone.views import Pooling
 
-_HEADS: tuple[tuple[int, Pooling, int], ...] = (
-    (1, "mean", 128),
-    (8, "mean", 64),
-    (16, "mean", 64),
-    (24, "mean", 64),
-    (12, "last", 64),
-    (20, "last", 64),
-    (24, "last", 64),
+Shared = Literal["question", "subject", "relation"]
+
+
+class Part(NamedTuple):
+    """One head of the verification vector."""
+
+    view: View
+    """What it reads."""
+    dim: int
+    """Floats it gives."""
+    shared: Shared = "question"
+    """What two texts must have in common for their difference to count as noise: a ``subject`` head is blind to what
+    is asked, a ``relation`` head to whom it is asked of."""
+
+
+_PARTS: tuple[tuple[int, Pooling, int, Shared], ...] = (
+    (1, "mean", 96, "subject"),
+    (4, "mean", 64, "subject"),
+    (8, "mean", 64, "question"),
+    (16, "mean", 64, "question"),
+    (24, "mean", 64, "relation"),
+    (12, "last", 48, "question"),
+    (20, "last", 48, "relation"),
+    (24, "last", 64, "relation"),
 )
-"""Layer of the default model, pooling, floats: 512 floats, 1 KiB in float16."""
+"""Layer of the default model, pooling, floats, what is shared: 512 floats, 1 KiB in float16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +42,13 @@ class Layout:
     """The early view that the index searches."""
     retrieval_dim: int = 256
     """Floats of the retrieval vector."""
-    heads: tuple[tuple[View, int], ...]
-    """The views of the verification vector, each with its floats."""
+    heads: tuple[Part, ...]
+    """The parts of the verification vector."""
 
     @property
     def views(self) -> tuple[View, ...]:
         """Every view once, by layer."""
-        return tuple(sorted({self.retrieval, *(view for view, _ in self.heads)}))
+        return tuple(sorted({self.retrieval, *(part.view for part in self.heads)}))
 
 
 def default_layout(layers: int, before_layer: int | None = None) -> Layout:
@@ -46,8 +63,5 @@ def default_layout(layers: int, before_layer: int | None = None) -> Layout:
     def at(layer: int) -> int:
         return min(last, max(1, round(layer * last / 26)))
 
-    heads: dict[View, int] = {}
-    for layer, pooling, dim in _HEADS:
-        view = View(at(layer), pooling)
-        heads[view] = heads.get(view, 0) + dim
-    return Layout(retrieval=View(at(1), "mean"), heads=tuple(heads.items()))
+    heads = tuple(Part(View(at(layer), pooling), dim, shared) for layer, pooling, dim, shared in _PARTS)
+    return Layout(retrieval=View(at(1), "mean"), heads=heads)

@@ -52,6 +52,7 @@ def pose(corpus: Corpus, keys: Keys, *, k: int = 8, queries: Bools | None = None
 
     A paraphrase is asked once with its edit in the store (it must fire) and once without (nothing may). Prompts and
     negatives are asked without: they meet the crowd of edits that share their subject, their relation, their template.
+    A third of the questions with phrasings to spare lie in the store twice, as real stores have it.
 
     Args:
         corpus: the texts.
@@ -59,13 +60,24 @@ def pose(corpus: Corpus, keys: Keys, *, k: int = 8, queries: Bools | None = None
         k: candidates a query.
         queries: which texts to ask. Default: all.
     """
-    edits_E = np.flatnonzero(corpus.prompt_N)
+    edit_N = corpus.prompt_N | _twins(corpus)
+    edits_E = np.flatnonzero(edit_N)
     asked_N = np.ones(len(corpus), dtype=np.bool_) if queries is None else queries
-    paraphrases = np.flatnonzero(asked_N & (corpus.role_N == ASKED) & ~corpus.prompt_N)
+    paraphrases = np.flatnonzero(asked_N & (corpus.role_N == ASKED) & ~edit_N)
     answered = np.isin(corpus.question_N[paraphrases], corpus.question_N[edits_E])
     with_edit = _nearest(corpus, keys, paraphrases[answered], edits_E, k=k, known=True)
     without = _nearest(corpus, keys, np.flatnonzero(asked_N), edits_E, k=k, known=False)
     return _join(with_edit, without)
+
+
+def _twins(corpus: Corpus) -> Bools:
+    """The last paraphrase of every third question that has two or more."""
+    twin_N = np.zeros(len(corpus), dtype=np.bool_)
+    spare = np.flatnonzero((corpus.role_N == ASKED) & ~corpus.prompt_N)
+    last_first = spare[::-1]
+    questions, place, count = np.unique(corpus.question_N[last_first], return_index=True, return_counts=True)
+    twin_N[last_first[place[(count > 1) & (np.arange(len(questions)) % 3 == 0)]]] = True
+    return twin_N
 
 
 def _nearest(corpus: Corpus, keys: Keys, queries_Q: Ints, edits_E: Ints, *, k: int, known: bool) -> Problems:

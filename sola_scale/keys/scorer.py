@@ -46,25 +46,26 @@ def head_cosines(left: Floats, right: Floats, dims: Sequence[int]) -> Floats:
     return cosines
 
 
-def gaps(similarities_BkH: Floats, distinct_Bkk: Bools) -> Floats:
-    """How far each candidate leads the best *distinct* other candidate, in each similarity; ``[B, k, H]``.
+def gaps(similarities_BkH: Floats, rivalry_Bkk: Floats) -> Floats:
+    """How far each candidate leads its best rival, in each similarity; ``[B, k, H]``.
 
     Args:
         similarities_BkH: query against candidate.
-        distinct_Bkk: whether candidate j competes with candidate i: two keys of one edit, or two edits that ask the
-            same question, do not. A candidate without competitor is compared with 0, the similarity of strangers.
+        rivalry_Bkk: how much candidate j competes with candidate i, 0 to 1: two keys of one edit do not, two edits
+            that ask the same question hardly do. Without any rival a candidate leads 0, the similarity of strangers.
     """
-    rivals_BkkH = np.where(distinct_Bkk[..., None], similarities_BkH[:, None], np.float32(0))
+    rivals_BkkH = rivalry_Bkk[..., None] * similarities_BkH[:, None]
     gap_BkH: Floats = similarities_BkH - np.maximum(rivals_BkkH.max(axis=2), np.float32(0))
     return gap_BkH
 
 
-def distinct(pair_logits_Bkk: Floats, groups_Bk: Ints, mask_Bk: Bools) -> Bools:
-    """Which candidates compete: real ones of another edit that the pair scorer takes for another question."""
+def rivalry(pair_logits_Bkk: Floats, groups_Bk: Ints, mask_Bk: Bools) -> Floats:
+    """How much candidates compete: real ones of another edit, by the probability that they ask another question."""
     other_Bkk: Bools = groups_Bk[:, :, None] != groups_Bk[:, None, :]
-    other_Bkk &= pair_logits_Bkk < 0
-    other_Bkk &= mask_Bk[:, None, :]
-    return other_Bkk
+    rivalry_Bkk: Floats = np.where(
+        other_Bkk & mask_Bk[:, None, :], 1 - sigmoid(pair_logits_Bkk), np.float32(0)
+    )
+    return rivalry_Bkk
 
 
 def sigmoid(logits: Floats) -> Floats:

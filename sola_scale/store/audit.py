@@ -21,6 +21,7 @@ from sola_scale.store.bookkeeping import (
 )
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.keyrows import row_bytes
+from sola_scale.store.prompts import BLOCK, hash_of, read_block
 from sola_scale.store.records import EditStatus, Event
 from sola_scale.store.reports import Damage, VerifyReport
 from sola_scale.store.segments import entries
@@ -28,7 +29,6 @@ from sola_scale.store.stored import read_stored
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction
 from sola_scale.store.values import pack_id, unpack_id
-from sola_scale.store.verbs import prompt_key
 
 
 def check_structure(path: Path) -> list[Damage]:
@@ -47,7 +47,7 @@ class Audit:
         self.txn = txn
         self.report = report
         self.states: dict[int, State] = {}
-        self._prompts: dict[bytes, int] = {}
+        self._prompts: dict[int, int] = {}
         self._counters = Counters()
 
     def run(self) -> None:
@@ -99,9 +99,7 @@ class Audit:
             except (CorruptRecordError, UnknownEditError) as error:
                 self._damage(Table.STATES, str(error), edit_id)
             if self._try(Table.RECORDS, edit_id, partial(read_stored, self.txn, edit_id)):
-                prompt = read_stored(self.txn, edit_id).prompt
-                if prompt:
-                    self._prompts[prompt_key(prompt) + pack_id(edit_id)] = edit_id
+                self._prompts[edit_id] = hash_of(read_stored(self.txn, edit_id).prompt)
 
     def _contents(self) -> None:
         """Weights and keys: there for every edit but the purged ones, intact, and for nobody else."""
@@ -123,12 +121,14 @@ class Audit:
                     self._damage(table, f"bytes of edit {edit_id}, which is purged or was never written")
 
     def _prompt_table(self) -> None:
-        found = set()
-        for key, _ in self.txn.scan(Table.PROMPTS):
-            self._try(Table.PROMPTS, None, partial(self.txn.get, Table.PROMPTS, key))
-            found.add(key)
-        for key in self._prompts.keys() ^ found:
-            self._damage(Table.PROMPTS, f"the entry of edit {unpack_id(key, 8)} is missing or stray")
+        """The hash of each edit's prompt."""
+        for number in range((self._counters.next_edit - 1) // BLOCK + 1):
+            if not self._try(Table.PROMPTS, None, partial(read_block, self.txn, number)):
+                continue
+            for place, found in enumerate(read_block(self.txn, number).tolist()):
+                edit_id = number * BLOCK + place
+                if self._prompts.get(edit_id, 0 if edit_id not in self.states else found) != found:
+                    self._damage(Table.PROMPTS, f"the hash of edit {edit_id} is not that of its prompt")
 
     def _keys(self) -> None:
         """Active keys: exactly those of the live edits."""

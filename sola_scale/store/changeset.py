@@ -136,7 +136,7 @@ class Changeset:
         self.counters.next_key += state.rows
         for row in range(state.rows):
             self._append_key(pack_id(first + row), pack_owner(edit_id, row))
-        self._states[edit_id] = state._replace(status=EditStatus.LIVE, first_key=first)
+        self._states[edit_id] = State(EditStatus.LIVE, state.rows, first, state.chain)
         self._activated.append(KeySpan(edit_id, first, state.rows))
 
     def _deactivate(self, edit_id: int) -> None:

@@ -98,7 +98,7 @@ class Store(ABC):
             blobs: Stored in the same last transaction, such as the calibration itself.
 
         Raises:
-            EditStateError: An edit got no rows; the old keys stay.
+            EditStateError: An edit got no rows, or another recalibration is under way; the old keys stay.
         """
 
     # --- records -------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def changes(self, after: int, limit: int = 1000) -> list[Transition]:
+    def changes(self, after: int, limit: int = 100) -> list[Transition]:
         """The same as transitions for an index; keys that went inactive later are left out of `activated`."""
 
     @property

@@ -35,6 +35,10 @@ _DAMAGED = (
     lmdb.InvalidError,
     lmdb.PanicError,
     lmdb.CursorFullError,
+    # A table that every store has is missing.
+    lmdb.NotFoundError,
+    # Of a transaction that met damage: LMDB refuses all further use of it.
+    lmdb.BadTxnError,
 )
 
 _shared: dict[tuple[int, int, int], "Environment"] = {}
@@ -80,11 +84,14 @@ class Environment:
                 map_size=map_size,
                 max_dbs=len(Table) + 4,
                 max_readers=MAX_READERS,
-                readahead=False,
+                readahead=_fits_memory(path),
                 lib_version=0,
             )
-            self._tables = {table: self._lmdb.open_db(table.encode(), create=create) for table in Table}
-        self.writable = writable
+            try:
+                self._tables = {table: self._lmdb.open_db(table.encode(), create=create) for table in Table}
+            except BaseException:
+                self._lmdb.close()
+                raise
         self.key = file_key(path)
 
     @classmethod
@@ -181,6 +188,12 @@ class ReadScope:
         if isinstance(error, lmdb.Error):
             with translated(self._environment.path):
                 raise error
+
+
+def _fits_memory(path: Path) -> bool:
+    """Whether reading ahead helps: it warms a file that fits into memory, and evicts useful pages of one that does not."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return not path.exists() or path.stat().st_size < memory // 2
 
 
 def file_key(path: Path) -> tuple[int, int, int]:

@@ -73,14 +73,21 @@ def open_file(folder: Path, *, map_size: int) -> Environment:
     """
     check_exists(folder)
     path = folder / FILE_NAME
-    if (folder / JOURNAL_NAME).exists():
+    while True:
+        with folder_lock(folder, exclusive=False):
+            if not _half_exchanged(folder):
+                check_file(path)
+                environment = Environment.acquire(path, map_size=map_size)
+                break
         with folder_lock(folder, exclusive=True):
             finish_exchange(folder)
-    with folder_lock(folder, exclusive=False):
-        check_file(path)
-        environment = Environment.acquire(path, map_size=map_size)
     environment.clear_stale_readers()
     return environment
+
+
+def _half_exchanged(folder: Path) -> bool:
+    """Whether an exchange was cut off; in a folder that cannot be written, where no lock file is used, never mind."""
+    return (folder / JOURNAL_NAME).exists() and os.access(folder, os.W_OK)
 
 
 def exchange_file(folder: Path) -> None:
@@ -148,5 +155,5 @@ def check_exists(folder: Path) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Bytes that the store's file takes on disk."""
-    return (folder / FILE_NAME).stat().st_blocks * 512
+    """Bytes of the store's file, free pages included; it has no holes."""
+    return (folder / FILE_NAME).stat().st_size

@@ -36,36 +36,24 @@ def row_bytes(layout: KeyLayout) -> tuple[int, int]:
     return layout.row_type.dtype.itemsize * layout.retrieval_width, 2 * layout.verification_width
 
 
-def to_retrieval(payload: memoryview, layout: KeyLayout, edit_id: int) -> NDArray[np.floating]:
-    """Stored retrieval rows as an array, a view; raises CorruptRecordError where the length is impossible."""
-    return _rows(payload, layout.row_type.dtype, layout.retrieval_width, edit_id)
-
-
-def to_verification(payload: memoryview, layout: KeyLayout, edit_id: int) -> NDArray[np.float16]:
-    """Stored verification rows as an array, a view."""
-    return _rows(payload, np.dtype(np.float16), layout.verification_width, edit_id)
-
-
-def _rows(payload: memoryview, dtype: np.dtype, width: int, edit_id: int) -> NDArray[np.floating]:
-    if not width and not len(payload):
-        return np.empty(
-            (0, 0), dtype=dtype
-        )  # rows of no numbers: how many there are, the retrieval rows know
-    if not len(payload) or not width or len(payload) % (dtype.itemsize * width):
-        raise CorruptRecordError(f"the keys of edit {edit_id} are not rows of {width} numbers", edit_id)
-    return np.frombuffer(payload, dtype=dtype).reshape(-1, width)
-
-
 def read_retrieval(
     txn: ReadTransaction, layout: KeyLayout, generation: int, edit_id: int
 ) -> NDArray[np.floating]:
-    """A copy of an edit's retrieval rows."""
+    """A copy of an edit's retrieval rows; raises CorruptRecordError where they are damaged."""
     payload = txn.segment_reader(retrieval(generation))(edit_id)
-    return to_retrieval(payload, layout, edit_id).copy()
+    width, _ = row_bytes(layout)
+    if not len(payload) or len(payload) % width:
+        raise CorruptRecordError(f"the keys of edit {edit_id} are not rows of {width} bytes", edit_id)
+    return np.frombuffer(payload, dtype=layout.row_type.dtype).reshape(-1, layout.retrieval_width).copy()
 
 
 def read_keys(txn: ReadTransaction, layout: KeyLayout, generation: int, edit_id: int) -> KeyRows:
-    """Copies of an edit's key rows."""
+    """Copies of an edit's key rows; raises CorruptRecordError where they are damaged."""
+    rows = read_retrieval(txn, layout, generation, edit_id)
     payload = txn.segment_reader(verification(generation))(edit_id)
-    rows = to_verification(payload, layout, edit_id).copy()
-    return KeyRows(read_retrieval(txn, layout, generation, edit_id), rows)
+    _, width = row_bytes(layout)
+    if len(payload) != len(rows) * width:
+        raise CorruptRecordError(f"edit {edit_id} has not as many keys to verify as to retrieve", edit_id)
+    # How many rows of no numbers there are, the retrieval rows know.
+    found = np.frombuffer(payload, dtype=np.float16).reshape(len(rows), layout.verification_width)
+    return KeyRows(rows, found.copy())

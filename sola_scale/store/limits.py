@@ -64,9 +64,11 @@ def check_keys(keys: KeyRows) -> None:
         raise RequestError(f"keys must be [n, width] both, not {retrieval.shape} and {verification.shape}")
     if not 0 < len(retrieval) <= MAX_ROWS:
         raise RequestError(f"an edit has 1 to {MAX_ROWS} keys, not {len(retrieval)}")
-    # Without verification heads a calibration's verification vectors are empty.
+    # Verification rows of no numbers are those of a calibration that decides by retrieval alone.
     if not 0 < retrieval.shape[1] <= MAX_WIDTH or verification.shape[1] > MAX_WIDTH:
-        raise RequestError(f"key widths {retrieval.shape[1]}, {verification.shape[1]} are not within {MAX_WIDTH}")
+        raise RequestError(
+            f"key widths {retrieval.shape[1]}, {verification.shape[1]} are not within {MAX_WIDTH}"
+        )
 
 
 def check_finite(keys: Sequence[KeyRows]) -> None:

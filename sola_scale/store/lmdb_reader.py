@@ -14,6 +14,7 @@ from sola_scale.store.changes import KeyBlock, LogEntry, Transition
 from sola_scale.store.contract import Store, Visit
 from sola_scale.store.environment import Environment, ReadScope
 from sola_scale.store.measurement import measure
+from sola_scale.store.prompts import PromptIndex
 from sola_scale.store.records import EditFilter, EditRecord, KeyRows, StoreManifest
 from sola_scale.store.reports import StoreStats
 
@@ -24,6 +25,7 @@ class LmdbReader(Store):
     def __init__(self, folder: Path, environment: Environment) -> None:
         self.path = folder
         self._environment: Environment | None = environment
+        self._prompts = PromptIndex()
         with self._read() as txn:
             self._manifest = read_manifest(txn)
 
@@ -103,7 +105,7 @@ class LmdbReader(Store):
     def find_prompt(self, prompt: str) -> list[int]:
         """Ids of the edits with exactly this prompt."""
         with self._read() as txn:
-            return queries.with_prompt(txn, prompt)
+            return self._prompts.find(txn, prompt)
 
     def chain(self, edit_id: int) -> list[int]:
         """Ids of an edit's chain, oldest first."""
@@ -148,7 +150,7 @@ class LmdbReader(Store):
         with self._read() as txn:
             return queries.log_entries(txn, after, limit)
 
-    def changes(self, after: int, limit: int = 1000) -> list[Transition]:
+    def changes(self, after: int, limit: int = 100) -> list[Transition]:
         """The same as transitions for an index."""
         with self._read() as txn:
             return [queries.transition_of(txn, entry) for entry in queries.log_entries(txn, after, limit)]

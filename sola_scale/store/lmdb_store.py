@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sola_scale.errors import CorruptRecordError, StoreLockedError, StoreReadOnlyError
+from sola_scale.errors import CorruptRecordError, EditStateError, StoreLockedError, StoreReadOnlyError
 from sola_scale.store import files, queries, recalibration, rewrite, shelf, verbs
 from sola_scale.store.admission import admit
 from sola_scale.store.audit import Audit, check_structure
@@ -35,6 +35,7 @@ class LmdbStore(LmdbReader):
         self._map_size = map_size
         self._clock = clock
         self._writing = threading.RLock()
+        self._recalibrating = threading.Lock()
 
     @classmethod
     def create(
@@ -156,11 +157,16 @@ class LmdbStore(LmdbReader):
         self, calibration: int, rows: Iterable[tuple[int, KeyRows]], blobs: Mapping[str, bytes] | None = None
     ) -> Transition:
         """Exchange the keys of all edits."""
-        layout = recalibration.stage(self._write, calibration, rows)
-        with self._write() as txn:
-            shelf.put_blobs(txn, blobs or {})
-            entry = recalibration.switch(txn, layout, self._clock())
-            return queries.transition_of(txn, entry)
+        if not self._recalibrating.acquire(blocking=False):
+            raise EditStateError("another recalibration of this store is under way")
+        try:
+            layout = recalibration.stage(self._write, calibration, rows)
+            with self._write() as txn:
+                shelf.put_blobs(txn, blobs or {})
+                entry = recalibration.switch(txn, layout, self._clock())
+                return queries.transition_of(txn, entry)
+        finally:
+            self._recalibrating.release()
 
     def truncate_log(self, before: int) -> int:
         """Forget log entries below `before`."""

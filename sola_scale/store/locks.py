@@ -16,13 +16,14 @@ LOCK_NAME = "writer.lock"
 
 
 class WriterLock:
-    """The right to write, held through a file lock that the kernel drops with the process."""
+    """The right to write, held through a file lock that ends with this object, or with the process."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_NAME
         self._pid = os.getpid()
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            # A file object, which is closed even if a store is forgotten and collected.
+            self._file = os.fdopen(handle, "r+b", buffering=0)
         except OSError as error:
             raise StoreReadOnlyError(
                 f"{folder} cannot be written: open the store with read_only=True"
@@ -31,7 +32,7 @@ class WriterLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = self._holder()
-            os.close(self._file)
+            self._file.close()
             raise StoreLockedError(
                 f"{folder} is being written by {holder}; open it with read_only=True"
             ) from error
@@ -40,27 +41,25 @@ class WriterLock:
 
     def release(self) -> None:
         """Let others write."""
-        if self._file >= 0 and self._pid == os.getpid():
-            os.ftruncate(self._file, 0)
+        if not self._file.closed and self._pid == os.getpid():
+            self._file.truncate(0)
             # Not left to closing: a child forked a moment ago may still have the file open.
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self.drop()
 
     def drop(self) -> None:
         """Close the file; in a forked child this leaves the lock with the parent."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._file.close()
 
     def _sign(self) -> None:
         command = " ".join(sys.argv)[:200] or sys.executable
         signature = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(signature).encode(), 0)
+        self._file.truncate(0)
+        self._file.write(json.dumps(signature).encode())
 
     def _holder(self) -> str:
         try:
-            told = json.loads(os.pread(self._file, 1024, 0))
+            told = json.loads(self._file.read(4096))
             return f"process {told['pid']} on {told['host']} ({told['command']})"
         except (ValueError, KeyError, TypeError):
             return "another process"

@@ -31,7 +31,7 @@ def measure(txn: ReadTransaction, path: Path) -> StoreStats:
         payload=_payload(txn, counters.generation),
         tables=tables,
         used_bytes=sum(table.bytes for table in tables.values()),
-        file_bytes=path.stat().st_blocks * 512,
+        file_bytes=path.stat().st_size,
     )
 
 

@@ -196,7 +196,7 @@ class MemoryStore(Store):
             raise LogTruncatedError(f"the log starts after entry {self.low_water}, asked was {after}")
         return [entry for entry in self._ledger.log if entry.seq > after][:limit]
 
-    def changes(self, after: int, limit: int = 1000) -> list[Transition]:
+    def changes(self, after: int, limit: int = 100) -> list[Transition]:
         """The same as transitions for an index."""
         return [self._ledger.transition(entry) for entry in self.log(after, limit)]
 

@@ -20,17 +20,9 @@ from sola_scale.store.changes import Activation, KeyBlock, KeySpan, LogEntry, Tr
 from sola_scale.store.contract import Visit
 from sola_scale.store.keyrows import read_keys, read_retrieval, row_bytes
 from sola_scale.store.records import EditStatus, KeyRows
-from sola_scale.store.stored import read_stored
 from sola_scale.store.tables import Table, retrieval, verification
 from sola_scale.store.transaction import ReadTransaction, ids_below
 from sola_scale.store.values import pack_id, unpack_id
-from sola_scale.store.verbs import prompt_key
-
-
-def with_prompt(txn: ReadTransaction, prompt: str) -> list[int]:
-    """Ids of edits with exactly this prompt; the hash finds candidates, the text decides."""
-    candidates = ids_below(txn, Table.PROMPTS, prompt_key(prompt))
-    return [edit_id for edit_id in candidates if read_stored(txn, edit_id).prompt == prompt]
 
 
 def chain_of(txn: ReadTransaction, edit_id: int) -> list[int]:

@@ -17,6 +17,7 @@ from sola_scale.store.bookkeeping import (
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import row_bytes
+from sola_scale.store.prompts import hash_of, put_hashes
 from sola_scale.store.records import EditStatus, Event, Operation
 from sola_scale.store.reports import VerifyReport
 from sola_scale.store.segments import entries, entry, place
@@ -24,7 +25,6 @@ from sola_scale.store.stored import erase_text, read_stored
 from sola_scale.store.tables import SEGMENTED, Table, retrieval
 from sola_scale.store.transaction import WriteTransaction
 from sola_scale.store.values import pack_id, unpack_id
-from sola_scale.store.verbs import prompt_key
 
 _DERIVED = (Table.PROMPTS, Table.KEYS, Table.CHAINS)
 
@@ -116,10 +116,8 @@ def _is_stray(txn: WriteTransaction, edit_id: int) -> bool:
 
 
 def _rebuild_prompts(txn: WriteTransaction, states: dict[int, State]) -> str:
-    texts = {edit_id: read_stored(txn, edit_id).prompt for edit_id in states}
     txn.clear(Table.PROMPTS)
-    for key in sorted(prompt_key(text) + pack_id(edit_id) for edit_id, text in texts.items() if text):
-        txn.append(Table.PROMPTS, key, b"")
+    put_hashes(txn, {edit_id: hash_of(read_stored(txn, edit_id).prompt) for edit_id in states})
     return "table 'prompts' rebuilt from the records"
 
 

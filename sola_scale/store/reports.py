@@ -34,7 +34,7 @@ class StoreStats:
     used_bytes: int
     """Pages in use, free ones left out."""
     file_bytes: int
-    """Blocks the file takes on disk."""
+    """Length of the file, free pages included."""
 
     @property
     def edits(self) -> int:

@@ -21,7 +21,7 @@ class Table(StrEnum):
     CHAINS = "chains"
     """(oldest edit, member) → nothing; only chains of two or more."""
     PROMPTS = "prompts"
-    """(xxh3 of the prompt, edit) → nothing."""
+    """Block of edits → hashes of their prompts."""
     KEYS = "keys"
     """Active key → edit and row."""
     LOG = "log"

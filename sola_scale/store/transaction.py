@@ -57,11 +57,6 @@ class ReadTransaction:
                 for key, value in cursor.iternext():
                     yield bytes(key), value
 
-    def last_key(self, table: Table) -> bytes | None:
-        """The greatest key of a table."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            return bytes(cursor.key()) if cursor.last() else None
-
     def stat(self, table: Table) -> dict[str, int]:
         """LMDB's page counts of a table."""
         stat: dict[str, int] = self._txn.stat(self._tables[table])

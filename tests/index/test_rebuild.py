@@ -124,7 +124,7 @@ def test_a_failed_rebuild_leaves_the_index_as_it_was(monkeypatch):
 
 def test_drift_brings_about_a_rebuild():
     """Keys that the codes do not fit are noticed by their error, and the tier is trained anew."""
-    index = KeyIndex(DIM, "l2", dataclasses.replace(SMALL, growth=50.0))
+    index = KeyIndex(DIM, "l2", dataclasses.replace(SMALL, growth=50.0, least_recall=0.0))
     index.add(consecutive(1000), clustered_keys(1000, 0))
     before = index.stats()
     far_ND = (clustered_keys(3000, 1, clusters=7) * 5 + 20).astype(np.float32)
@@ -138,7 +138,7 @@ def test_drift_brings_about_a_rebuild():
 
 def test_imbalance_brings_about_a_rebuild():
     """Keys that all fall into a few lists are noticed by the lists' sizes."""
-    config = dataclasses.replace(SMALL, growth=50.0, drift=1e9)
+    config = dataclasses.replace(SMALL, growth=50.0, drift=1e9, least_recall=0.0)
     index, _ = filled_index(2000, config)
     one_ND = unit_keys(1, 3) + 1e-3 * unit_keys(2000, 4)
     one_ND = (one_ND / np.linalg.norm(one_ND, axis=1, keepdims=True)).astype(np.float32)
@@ -174,7 +174,7 @@ def test_close_stops_a_running_rebuild():
     started.wait()
     work.stop()
     assert not work.busy
-    assert work.finished == 0
+    assert work.rebuilds == 0
 
 
 def test_a_search_that_began_before_a_swap_does_not_return_what_was_removed_after():
@@ -188,3 +188,36 @@ def test_a_search_that_began_before_a_swap_does_not_return_what_was_removed_afte
     assert index._state.table is not old.table
     ids_H, _ = index._answer(old, rows_H, np.zeros(5, np.float32))
     assert ids_H.tolist() == [2003, 2004, 2005]
+
+
+def test_the_self_test_measures_recall_and_low_recall_brings_about_a_rebuild():
+    """Recall is measured as the index grows; a tier that lost its way is trained anew."""
+    config = dataclasses.replace(SMALL, growth=50.0, drift=1e9, imbalance=1e9)
+    index, _ = filled_index(1500, config)
+    index.add(consecutive(1, 1600), unit_keys(1, 5))
+    assert index.stats().recall is not None
+    assert index.stats().recall > 0.9
+    index._state.tier.codes.invlists.reset()  # every code is lost
+    index.add(consecutive(500, 2000), clustered_keys(500, 3))
+    index.add(consecutive(1, 3000), unit_keys(1, 6))
+    assert index.stats().last_rebuild == "recall"
+    assert index.stats().rebuilds >= 2
+
+
+def test_a_large_batch_does_not_wait_for_the_next_growth():
+    """Rows that would wait unencoded bring about a rebuild of their own."""
+    config = dataclasses.replace(SMALL, lists_from=100_000, sample=100_000, growth=1000.0)
+    index, _ = filled_index(1000, config)
+    keys_ND = clustered_keys(9000, 4)
+    index.add(consecutive(9000, 2000), keys_ND)
+    assert index.stats().last_rebuild == "bulk load"
+    assert index.stats().waiting == 0
+
+
+def test_short_answers_are_refilled_even_when_candidates_repeat():
+    """When the few live candidates of the codes are offered again and again, the rest is still looked for."""
+    index, keys_ND = filled_index(2000, dataclasses.replace(SMALL, dead_share=0.9, deep=64, first_lists=1))
+    near = index.search(keys_ND[0], 1000, exact=True).ids[0]
+    index.remove(near[3:])
+    found = index.search(keys_ND[0], 8)
+    assert len(set(found.ids[0].tolist())) == 8

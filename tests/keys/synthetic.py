@@ -5,9 +5,10 @@ import numpy as np
 from sola_scale.backbone import View
 from sola_scale.keys import Layout, Negative, Pairs
 from sola_scale.keys.corpus import Corpus, corpus_of
+from sola_scale.keys.layout import Part
 
 EARLY, LATE = View(1, "mean"), View(3, "last")
-LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=((EARLY, 32), (LATE, 32)))
+LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=(Part(EARLY, 32), Part(LATE, 32)))
 WIDTH = 64
 
 

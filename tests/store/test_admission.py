@@ -1,10 +1,12 @@
 """Which stores open: their format, their upgrade, the model they belong to."""
 
+import gc
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import msgspec
 import pytest
 
@@ -150,3 +152,25 @@ def test_file_that_is_no_store(tmp_path: Path) -> None:
         with pytest.raises(CorruptRecordError):
             LmdbStore.open(folder)
         assert (folder / "edits.lmdb").read_bytes() == content
+
+
+def test_foreign_lmdb_file(tmp_path: Path) -> None:
+    """A sound LMDB file that another program made is no store, and stays as it is."""
+    with lmdb.open(str(tmp_path / "edits.lmdb"), subdir=False, max_dbs=2, lib_version=0) as foreign:
+        foreign.open_db(b"theirs")
+    content = (tmp_path / "edits.lmdb").read_bytes()
+    for _ in range(2):
+        with pytest.raises(CorruptRecordError, match="not a store"):
+            LmdbStore.open(tmp_path)
+    assert (tmp_path / "edits.lmdb").read_bytes() == content
+
+
+def test_forgotten_store_gives_its_lock_back(tmp_path: Path) -> None:
+    """A store that was never closed lets go of the lock when it is collected, and what it wrote is there."""
+    store = LmdbStore.create(tmp_path, sample_manifest())
+    store.write([sample_edit(1)])
+    del store
+    gc.collect()
+    with LmdbStore.open(tmp_path) as again:
+        assert again.record(1).target == "Town 1"
+        again.write([sample_edit(2)])

@@ -10,11 +10,11 @@ import pytest
 
 from sola_scale.errors import CorruptRecordError, EditStateError, LogTruncatedError, SolaError
 from sola_scale.store import EditFilter, EditStatus, LmdbStore, Operation
+from sola_scale.store.prompts import put_hashes
 from sola_scale.store.tables import Table
 from sola_scale.store.testing import sample_edit, sample_manifest
 from sola_scale.store.testing.samples import active, sample_keys, sample_weights, state_of
 from sola_scale.store.values import pack_id
-from sola_scale.store.verbs import prompt_key
 
 FILE = "edits.lmdb"
 
@@ -112,14 +112,22 @@ def test_listing_goes_on_past_a_damaged_record(store: LmdbStore) -> None:
     assert store.verify().ok
 
 
+def set_hash(store: LmdbStore, edit_id: int, value: int) -> None:
+    """Set the hash of a prompt behind the store's back."""
+    with store._write() as txn:
+        put_hashes(txn, {edit_id: value})
+
+
 BREAKAGES: dict[str, Callable[[LmdbStore], None]] = {
     "state": lambda s: meddle(s, Table.STATES, pack_id(2), b"\x01rubbish"),
     "state gone": lambda s: meddle(s, Table.STATES, pack_id(2), None),
     "record gone": lambda s: meddle(s, Table.RECORDS, pack_id(2), None),
     "key gone": lambda s: meddle(s, Table.KEYS, pack_id(s.record(2).key_ids[0]), None),
     "stray key": lambda s: meddle(s, Table.KEYS, pack_id(999), b"\x01rubbish of no meaning"),
-    "prompt gone": lambda s: meddle(s, Table.PROMPTS, prompt_key(s.record(2).prompt) + pack_id(2), None),
-    "stray prompt": lambda s: meddle(s, Table.PROMPTS, bytes(16), b"\x01rubbish12"),
+    "prompts": lambda s: meddle(s, Table.PROMPTS, pack_id(0), b"\x01rubbish12"),
+    "prompts gone": lambda s: meddle(s, Table.PROMPTS, pack_id(0), None),
+    "wrong prompt": lambda s: set_hash(s, 2, 77),
+    "stray prompt": lambda s: set_hash(s, 40, 77),
     "chain gone": lambda s: meddle(s, Table.CHAINS, pack_id(3) + pack_id(12), None),
     "history": lambda s: meddle(s, Table.HISTORY, pack_id(4) + pack_id(3), b"\x01rubbish12"),
     "log": lambda s: meddle(s, Table.LOG, pack_id(2), b"\x01rubbish12"),

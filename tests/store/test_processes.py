@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sola_scale.errors import StoreClosedError, StoreLockedError, StoreReadOnlyError
-from sola_scale.store import LmdbStore
-from sola_scale.store.testing import sample_edit
+from sola_scale.errors import EditStateError, StoreClosedError, StoreLockedError, StoreReadOnlyError
+from sola_scale.store import KeyRows, LmdbStore
+from sola_scale.store.testing import sample_edit, sample_keys
 from sola_scale.store.testing.samples import active, follow, sample_weights, state_of
 
 ROOT = Path(__file__).parents[2]
 
 FOLLOWER = """
 import json, sys
-from sola_scale.store import LmdbStore
+from sola_scale.store import KeyRows, LmdbStore
 store = LmdbStore.open(sys.argv[1], read_only=True)
 for line in sys.stdin:
     answer = {"seq": store.refresh() if line.strip() == "refresh" else store.last_seq}
@@ -261,3 +261,16 @@ def test_writers_on_many_threads_take_turns(store: LmdbStore) -> None:
         thread.join()
     assert sorted(written) == list(range(1, 81))
     assert store.last_seq == 40
+
+
+def test_one_recalibration_at_a_time(store: LmdbStore) -> None:
+    """A recalibration that starts within another is refused; the first one goes on."""
+    store.write([sample_edit(1)])
+
+    def rows() -> Iterator[tuple[int, KeyRows]]:
+        with pytest.raises(EditStateError, match="under way"):
+            store.recalibrate(5, [])
+        yield 1, sample_keys(11)
+
+    store.recalibrate(4, rows())
+    assert store.calibration == 4

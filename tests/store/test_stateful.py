@@ -15,7 +15,7 @@ from sola_scale.store.changeset import Changeset
 from sola_scale.store.testing import Clock, sample_edit, sample_manifest
 from sola_scale.store.testing.stateful import StoreMachine
 
-EXAMPLES = int(os.environ.get("SOLA_STATEFUL_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("SOLA_STATEFUL_EXAMPLES", "8"))
 
 
 class PowerCut(BaseException):
@@ -58,7 +58,7 @@ def test_lmdb_store_and_memory_twin_cannot_be_told_apart() -> None:
     """Random histories leave both stores, their logs and an index that follows in the same state."""
     settings = hypothesis.settings(
         max_examples=EXAMPLES,
-        stateful_step_count=25,
+        stateful_step_count=20,
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )

@@ -84,7 +84,7 @@ class VerbsSuite:
             {"keys": KeyRows(np.zeros((1, 8), np.float64), np.zeros((1, 12), np.float16))},
             {"keys": KeyRows(np.zeros((2, 8), np.float32), np.zeros((1, 12), np.float16))},
             {"keys": KeyRows(np.zeros(8, np.float32), np.zeros(12, np.float16))},
-            {"keys": KeyRows(np.zeros((1, 8), np.float32), np.zeros((1, 0), np.float16))},
+            {"keys": KeyRows(np.zeros((1, 0), np.float32), np.zeros((1, 12), np.float16))},
             {"details": {"loss": object()}},
             {"tags": ("x" * (1 << 21),)},
         ],

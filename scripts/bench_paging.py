@@ -1,0 +1,275 @@
+"""Measure how weights reach the device: page-in, routed generation with cold and warm slots, PEFT beside it.
+
+    python scripts/bench_paging.py --json [--edits 100000] [--routes 100000] [--store FOLDER]
+
+The store is filled with synthetic weights; 64 of its edits carry the real keys of real questions, so that they fire.
+What is compared alternates within one run; figures are medians, ratios are taken pair by pair.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from peft import LoraConfig, get_peft_model
+
+from sola_scale import Editor
+from sola_scale.backbone import Backbone, capture_views, load_backbone
+from sola_scale.evaluate.geonames import little_known
+from sola_scale.keying import key_rows
+from sola_scale.lora.adapter import Adapter
+from sola_scale.lora.codec import encode
+from sola_scale.lora.layout import AdapterLayout
+from sola_scale.store import KeyRows, NewEdit
+
+TOKENS, ROUNDS, BATCH = 12, 5, 32
+
+
+def main() -> None:
+    """Run the measurement and print it."""
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory() as scratch:
+        figures = measure(arguments.store or Path(scratch) / "store", arguments.edits, arguments.routes)
+    print(
+        json.dumps(figures, indent=2)
+        if arguments.json
+        else "\n".join(f"{k:44} {v}" for k, v in figures.items())
+    )
+
+
+def measure(folder: Path, edits: int, routes: int) -> dict[str, Any]:
+    """Return every figure for a store of ``edits`` edits."""
+    backbone = load_backbone("smollm2")
+    prompts = [fact.prompt for fact in little_known(2 * BATCH, seed=1)]
+    figures: dict[str, Any] = {"edits": edits, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    with Editor.open(folder, backbone) as editor:
+        if not any(editor.edits(limit=1)):
+            fill(editor, prompts, edits)
+    began = time.perf_counter()
+    editor = Editor.open(folder, backbone)
+    figures["open_ms"] = round(1000 * (time.perf_counter() - began), 1)
+    with editor:
+        fired = [route.edit_id for route in editor.route(prompts)]
+        figures["fired"] = f"{sum(one is not None for one in fired)} of {len(prompts)}"
+        figures |= page_in(editor, edits)
+        figures |= generation(editor, prompts, [one for one in fired if one is not None])
+        figures |= revocation(editor, edits)
+        figures |= growth(editor, routes)
+    figures |= apply_against_peft(backbone)
+    return figures
+
+
+def fill(editor: Editor, prompts: Sequence[str], edits: int) -> None:
+    """Write edits with random weights: the first ones keyed by ``prompts``, the others by random unit vectors."""
+    parts = editor._parts  # noqa: SLF001 (a benchmark fills the store past the trainer)
+    layout, rng = parts.layouts[0], np.random.default_rng(0)
+    payloads = [_payload(layout, seed) for seed in range(256)]
+    views = torch.cat(
+        [capture_views(parts.backbone, [prompt], parts.calibration.views) for prompt in prompts]
+    )
+    real = [key_rows(parts.calibration, [view]) for view in views.float().cpu().numpy()]
+
+    def edit(number: int) -> NewEdit:
+        keys = real[number] if number < len(real) else _random_keys(rng, parts.calibration)
+        prompt = prompts[number] if number < len(real) else f"Synthetic question {number}?"
+        return NewEdit(
+            prompt=prompt,
+            target=f"answer {number}",
+            keys=keys,
+            weights=payloads[number % len(payloads)],
+            calibration=parts.calibration_id,
+        )
+
+    for start in range(0, edits, 2000):
+        parts.live.apply(parts.store.write([edit(n) for n in range(start, min(edits, start + 2000))]))
+
+
+def page_in(editor: Editor, edits: int) -> dict[str, Any]:
+    """Time single misses, warm file: read, check, dequantise, into a slot."""
+    pager, rng = editor._parts.pager, np.random.default_rng(1)  # noqa: SLF001
+    samples = []
+    for edit_id in rng.choice(edits, size=min(4000, edits), replace=False) + 1:
+        pager.unmap([int(edit_id)])
+        samples.append(_seconds(lambda edit_id=int(edit_id): pager.prefetch([edit_id])))
+    low, high = np.quantile(np.array(samples) * 1e6, [0.5, 0.99])
+    return {"page_in_p50_us": round(float(low), 1), "page_in_p99_us": round(float(high), 1)}
+
+
+def generation(editor: Editor, prompts: Sequence[str], ids: Sequence[int]) -> dict[str, Any]:
+    """Compare generation of 32 distinct edits: all missing, all resident, base model."""
+    batch = list(prompts[:BATCH])
+
+    def run() -> None:
+        editor.generate(batch, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
+
+    def cold() -> None:
+        editor._parts.pager.unmap(ids)  # noqa: SLF001
+        run()
+
+    def base() -> None:
+        with editor.disabled():
+            run()
+
+    times = _alternate({"base": base, "warm": run, "cold": cold})
+    return {
+        "base_tokens_per_second": round(BATCH * TOKENS / statistics.median(times["base"]), 1),
+        "routed_over_base": _ratio(times["base"], times["warm"]),
+        "missing_over_resident": _ratio(times["warm"], times["cold"]),
+    }
+
+
+def revocation(editor: Editor, edits: int) -> dict[str, Any]:
+    """Time a durable revoke beside a bare write and fsync of one page on the same disk."""
+    page = editor.path / "fsync.probe"
+
+    def fsync() -> None:
+        with page.open("wb") as stream:
+            stream.write(bytes(4096))
+            stream.flush()
+            import os
+
+            os.fsync(stream.fileno())
+
+    ids = iter(range(edits // 2, edits))
+    times = _alternate({"fsync": fsync, "revoke": lambda: editor.revoke(next(ids))}, rounds=40)
+    page.unlink()
+    return {f"{name}_ms": round(1000 * statistics.median(seconds), 3) for name, seconds in times.items()}
+
+
+def growth(editor: Editor, routes: int) -> dict[str, Any]:
+    """Resident memory that ``routes`` routed prompts leave behind, after a warm-up."""
+    router, rng = editor._dispatch.router, np.random.default_rng(2)  # noqa: SLF001
+    width = editor.backbone.architecture.width
+    views = rng.standard_normal((BATCH, len(router.calibration.views), width)).astype(np.float32)
+    for _ in range(routes // BATCH // 10):
+        router.route(views)
+    before, began = psutil.Process().memory_info().rss, time.process_time()
+    for _ in range(routes // BATCH):
+        router.route(views)
+    used = time.process_time() - began
+    return {
+        "routed_prompts": routes,
+        "rss_growth_mib": round((psutil.Process().memory_info().rss - before) / 2**20, 2),
+        "route_cpu_ms_batch_32": round(1000 * used / routes, 3),
+    }
+
+
+def apply_against_peft(backbone: Backbone) -> dict[str, Any]:
+    """What 32 distinct adapters add to one decode step: ours, and PEFT's mixed batch on the same maps."""
+    from sola_scale.lora.fired import FiredAdapters, FiredGroup
+
+    layout = AdapterLayout.default(backbone)[0]
+    maps = [backbone.model.get_submodule(module.path) for module in layout.modules]
+    inputs = [torch.randn(BATCH, 1, module.d_in) for module in layout.modules]
+    fired = FiredAdapters([FiredGroup(layout, torch.arange(BATCH), torch.randn(BATCH, layout.size) * 1e-3)])
+
+    class Step:
+        prefill, past = False, 1
+
+        @staticmethod
+        def reach(_rows_F: torch.Tensor) -> None:
+            return None
+
+    def base() -> None:
+        for linear, x in zip(maps, inputs, strict=True):
+            linear(x)
+
+    def ours() -> None:
+        for module, linear, x in zip(layout.modules, maps, inputs, strict=True):
+            fired.apply(module.path, Step, x, linear(x))  # type: ignore[arg-type]
+
+    with torch.inference_mode():
+        mixed = _peft_step(backbone, layout, inputs)
+        times = _alternate({"base": base, "ours": ours, "peft": mixed}, rounds=30)
+    added = {
+        name: statistics.median(times[name]) - statistics.median(times["base"]) for name in ("ours", "peft")
+    }
+    return {
+        "apply_ours_us": round(1e6 * added["ours"], 1),
+        "apply_peft_us": round(1e6 * added["peft"], 1),
+        "peft_over_ours": round(added["peft"] / added["ours"], 1),
+    }
+
+
+def _peft_step(backbone: Backbone, layout: AdapterLayout, inputs: list[torch.Tensor]) -> Callable[[], None]:
+    names = [f"edit{number}" for number in range(BATCH)]
+    config = LoraConfig(r=layout.rank, target_modules=list(layout.paths), init_lora_weights=False)
+    model = get_peft_model(backbone.model, config, adapter_name=names[0])
+    for name in names[1:]:
+        model.add_adapter(name, config)
+    wrapped = [model.base_model.model.get_submodule(path) for path in layout.paths]
+
+    def step() -> None:
+        for linear, x in zip(wrapped, inputs, strict=True):
+            linear(x, adapter_names=names)
+
+    return step
+
+
+def _payload(layout: AdapterLayout, seed: int) -> bytes:
+    generator = torch.Generator().manual_seed(seed)
+    return encode(
+        Adapter(
+            layout_index=0,
+            a_rI=tuple(
+                0.02 * torch.randn(layout.rank, one.d_in, generator=generator) for one in layout.modules
+            ),
+            b_rO=tuple(
+                0.02 * torch.randn(layout.rank, one.d_out, generator=generator) for one in layout.modules
+            ),
+        )
+    )
+
+
+def _random_keys(rng: np.random.Generator, calibration: Any) -> KeyRows:
+    retrieval = rng.standard_normal((1, calibration.retrieval_dim)).astype(np.float32)
+    verification = 0.05 * rng.standard_normal((1, calibration.verification_dim))
+    return KeyRows(
+        retrieval=(retrieval / np.linalg.norm(retrieval)).astype(np.float16),
+        verification=verification.astype(np.float16),
+    )
+
+
+def _alternate(runs: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Time the runs in turn, one round to warm up first."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(rounds + 1):
+        for name, run in runs.items():
+            seconds = _seconds(run)
+            if round_:
+                times[name].append(seconds)
+    return times
+
+
+def _ratio(first: Sequence[float], second: Sequence[float]) -> float:
+    """Median of the first over the second, pair by pair: speed of the second relative to the first."""
+    pairs: Iterator[tuple[float, float]] = zip(first, second, strict=True)
+    return round(statistics.median(a / b for a, b in pairs), 3)
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--edits", type=int, default=100_000, help="edits in the store")
+    parser.add_argument("--routes", type=int, default=100_000, help="routed prompts for the memory figure")
+    parser.add_argument("--store", type=Path, help="keep the store in this folder")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
