@@ -306,7 +306,11 @@ class Editor:
         """Give free space back to the disk; returns the bytes saved."""
         self._must_write()
         with self._writing:
-            return self._parts.store.compact()
+            saved = self._parts.store.compact()
+            # The index on disk may still hold the keys of purged edits.
+            self._parts.live.rebuild()
+            self._parts.live.snapshot(force=True)
+            return saved
 
     def close(self) -> None:
         """Snapshot the index, give the model back as it was, release the store. Closing twice is fine."""

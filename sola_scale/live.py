@@ -46,10 +46,10 @@ class LiveIndex:
         with self._lock:
             return self._catch_up()
 
-    def snapshot(self) -> None:
-        """Write the index beside the store, so that the next open need not rebuild it."""
+    def snapshot(self, *, force: bool = False) -> None:
+        """Write the index beside the store, so that the next open need not rebuild it; nothing to do if it is there."""
         with self._lock:
-            if self.folder is not None and self._snapshot_seq != self._seq:
+            if self.folder is not None and (force or self._snapshot_seq != self._seq):
                 self.index.snapshot(self.folder, self._seq)
                 self._snapshot_seq = self._seq
 
@@ -88,10 +88,14 @@ class LiveIndex:
         if transition.rebuild:
             self.index = self._rebuild()
             return
-        if len(transition.deactivated):
-            self.index.remove(transition.deactivated)
+        gone = [key_id for key_id in transition.deactivated.tolist() if key_id in self.index]
+        if gone:
+            self.index.remove(np.array(gone, dtype=np.uint64))
+        newest = -1 if self.index.last_id is None else self.index.last_id
         for activation in sorted(transition.activated, key=lambda one: int(one.key_ids[0])):
-            self.index.add(activation.key_ids, np.asarray(activation.retrieval, dtype=np.float32))
+            # A rebuild beside a writer may have met keys that the log tells of only afterwards.
+            if activation.key_ids[0] > newest:
+                self.index.add(activation.key_ids, np.asarray(activation.retrieval, dtype=np.float32))
         self._seq = transition.last_seq
 
     def _catch_up(self) -> set[int]:
