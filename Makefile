@@ -35,7 +35,7 @@ docs: setup ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 faults: setup ## Kill real processes for a long while, and look at what is left
-	$(BIN)/python -m pytest -m fault
+	SOLA_FAULT_KILLS=$${SOLA_FAULT_KILLS:-200} $(BIN)/python -m pytest -m fault
 
 bench: setup ## Run every benchmark; one JSON file each in report/
 	@mkdir -p report

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,118 +25,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import faiss
 import numpy as np
 import psutil
+from index_contenders import Contender, K, Ours, contenders
 
-from sola_index import IndexConfig, KeyIndex
+from sola_index import KeyIndex
 
 # Shapes: M queries, N keys, D dimensions, K answers.
-K = 8
 PARAPHRASES = 1_000
 BATCH = 64
-
-
-class Contender(Protocol):
-    """An index under test; labels are row numbers."""
-
-    def add(self, keys_ND: np.ndarray) -> None:
-        """Train on the keys and add them."""
-
-    def search(self, queries_MD: np.ndarray) -> np.ndarray:
-        """Labels of the K nearest, [M, K]."""
-
-
-class Ours:
-    """`KeyIndex` with its defaults, rebuilds included in the time of adding."""
-
-    def __init__(self, dim: int) -> None:
-        self.index = KeyIndex(dim, "cosine", IndexConfig(background=False))
-
-    def add(self, keys_ND: np.ndarray) -> None:
-        """Add in batches of 1,024, the way a job writes edits."""
-        for start in range(0, len(keys_ND), 1024):
-            part_ND = np.ascontiguousarray(keys_ND[start : start + 1024])
-            self.index.add(np.arange(start, start + len(part_ND), dtype=np.uint64), part_ND)
-
-    def search(self, queries_MD: np.ndarray) -> np.ndarray:
-        """Nearest ids."""
-        return self.index.search(queries_MD, K).ids.astype(np.int64)
-
-
-class Faiss:
-    """A faiss index by its factory string, with one search-time setting."""
-
-    def __init__(self, dim: int, factory: str, **settings: int) -> None:
-        self.index = faiss.index_factory(dim, factory)
-        self._settings = settings
-
-    def add(self, keys_ND: np.ndarray) -> None:
-        """Train on at most 100,000 keys, add all."""
-        step = max(1, len(keys_ND) // 100_000)
-        self.index.train(np.ascontiguousarray(keys_ND[::step]))
-        for start in range(0, len(keys_ND), 65_536):
-            self.index.add(np.ascontiguousarray(keys_ND[start : start + 65_536]))
-        for name, value in self._settings.items():
-            faiss.ParameterSpace().set_index_parameter(self.index, name, value)
-
-    def search(self, queries_MD: np.ndarray) -> np.ndarray:
-        """Nearest labels."""
-        return self.index.search(queries_MD, K)[1]
-
-
-class Hnswlib:
-    """hnswlib's graph."""
-
-    def __init__(self, dim: int, ef: int) -> None:
-        import hnswlib
-
-        self.index = hnswlib.Index(space="l2", dim=dim)
-        self._ef = ef
-
-    def add(self, keys_ND: np.ndarray) -> None:
-        """Insert one by one."""
-        self.index.init_index(max_elements=len(keys_ND), ef_construction=80, M=16)
-        self.index.set_num_threads(1)
-        self.index.add_items(keys_ND)
-        self.index.set_ef(self._ef)
-
-    def search(self, queries_MD: np.ndarray) -> np.ndarray:
-        """Nearest labels."""
-        return self.index.knn_query(queries_MD, k=K)[0].astype(np.int64)
-
-
-class Usearch:
-    """usearch's graph."""
-
-    def __init__(self, dim: int, ef: int) -> None:
-        from usearch.index import Index
-
-        self.index = Index(ndim=dim, metric="l2sq", connectivity=16, expansion_add=80, expansion_search=ef)
-
-    def add(self, keys_ND: np.ndarray) -> None:
-        """Insert one by one."""
-        self.index.add(np.arange(len(keys_ND)), np.ascontiguousarray(keys_ND), threads=1)
-
-    def search(self, queries_MD: np.ndarray) -> np.ndarray:
-        """Nearest labels."""
-        found = self.index.search(queries_MD, K, threads=1)
-        return np.asarray(found.keys).reshape(len(queries_MD), -1).astype(np.int64)
-
-
-def contenders(dim: int, count: int, graphs_to: int) -> dict[str, Callable[[], Contender]]:
-    """What is measured at this size; graphs take too long to build beyond ``graphs_to`` keys."""
-    lists = int(2 ** round(np.log2(4 * np.sqrt(count))))
-    field: dict[str, Callable[[], Contender]] = {
-        "sola_index": lambda: Ours(dim),
-        "faiss Flat": lambda: Faiss(dim, "Flat"),
-        f"faiss IVF{lists},Flat nprobe 64": lambda: Faiss(dim, f"IVF{lists},Flat", nprobe=64),
-        f"faiss IVF{lists // 2},PQ64x4fs,RFlat nprobe 128": lambda: Faiss(
-            dim, f"IVF{lists // 2},PQ{dim // 4}x4fs,RFlat", nprobe=128, k_factor_rf=16
-        ),
-    }
-    if count <= graphs_to:
-        field["faiss HNSW32,Flat ef 128"] = lambda: Faiss(dim, "HNSW32,Flat", efSearch=128)
-        field["hnswlib M16 ef 128"] = lambda: Hnswlib(dim, 128)
-        field["usearch M16 ef 128"] = lambda: Usearch(dim, 128)
-    return field
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -162,7 +57,7 @@ class Row:
 class Bench:
     """All contenders at one size."""
 
-    def __init__(self, keys_ND: np.ndarray, queries_MD: np.ndarray, graphs_to: int) -> None:
+    def __init__(self, keys_ND: np.ndarray, queries_MD: np.ndarray, graphs_to: int, only: list[str]) -> None:
         self.keys_ND = keys_ND
         count, dim = keys_ND.shape
         rng = np.random.default_rng(0)
@@ -174,7 +69,7 @@ class Bench:
         self.kept_M = (self.truth_MK == self.asked_M[:, None]).any(1)
         self.rows: dict[str, Row] = {}
         self.built: dict[str, Contender] = {}
-        for name, make in contenders(dim, count, graphs_to).items():
+        for name, make in contenders(dim, count, graphs_to, only).items():
             self._build(name, make)
 
     def _build(self, name: str, make: Callable[[], Contender]) -> None:
@@ -280,6 +175,40 @@ def lifecycle(index: KeyIndex, keys_ND: np.ndarray) -> dict[str, float]:
     return times
 
 
+def churn(keys_ND: np.ndarray, writes: int) -> dict[str, float]:
+    """Write in batches of 512, revoke a fifth of each, with rebuilds in the background; count what goes wrong."""
+    index = KeyIndex(keys_ND.shape[1], "cosine")
+    rng = np.random.default_rng(3)
+    missed = returned = revoked = 0
+    checking, began = 0.0, time.process_time()
+    for start in range(0, writes, 512):
+        part_ND = np.ascontiguousarray(keys_ND[start : min(start + 512, writes)])
+        ids_N = np.arange(start, start + len(part_ND), dtype=np.uint64)
+        index.add(ids_N, part_ND)
+        started = time.thread_time()
+        missed += int((index.search(part_ND, 1).ids[:, 0] != ids_N).sum())
+        gone_N = rng.choice(ids_N, len(ids_N) // 5, replace=False)
+        index.remove(gone_N)
+        revoked += len(gone_N)
+        returned += int(np.isin(index.search(keys_ND[gone_N[:64].astype(np.int64)], K).ids, gone_N).sum())
+        checking += time.thread_time() - started
+    index.settle()
+    adding = time.process_time() - began - checking
+    live_N = index.ids
+    own = index.search(np.ascontiguousarray(keys_ND[live_N[::10].astype(np.int64)]), 1).ids[:, 0]
+    stats = index.stats()
+    index.close()
+    return {
+        "writes": writes,
+        "revoked": revoked,
+        "own_key_missed_after_write": missed,
+        "own_key_missed_at_end": int((own != live_N[::10]).sum()),
+        "revoked_returned": returned,
+        "adds_per_cpu_s_with_rebuilds": writes / adding,
+        "rebuilds": stats.rebuilds,
+    }
+
+
 def grown(keys_ND: np.ndarray, count: int) -> np.ndarray:
     """``count`` keys: the real ones, then as many as are missing, each a real key shifted by a real difference.
 
@@ -356,6 +285,10 @@ def main() -> None:
     parser.add_argument(
         "--graphs-to", type=int, default=10_000, help="largest size at which graphs are built"
     )
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="contenders whose names begin so (memory is finite)"
+    )
+    parser.add_argument("--churn", type=int, default=0, help="writes of the churn run (100000 is telling)")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -366,12 +299,13 @@ def main() -> None:
     rows: list[Row] = []
     lives: dict[int, dict[str, Any]] = {}
     for size in arguments.sizes:
-        bench = Bench(grown(real_ND, size), queries_MD, arguments.graphs_to)
+        bench = Bench(grown(real_ND, size), queries_MD, arguments.graphs_to, arguments.only)
         rows += bench.run()
         ours = bench.built["sola_index"]
         assert isinstance(ours, Ours)
         lives[size] = {"real_keys": min(size, len(real_ND)), **lifecycle(ours.index, bench.keys_ND)}
         ours.index.close()
+    churned = churn(grown(real_ND, arguments.churn), arguments.churn) if arguments.churn else {}
     if arguments.plot:
         plot(rows, arguments.plot)
     if arguments.json:
@@ -379,11 +313,12 @@ def main() -> None:
             "rows": [dataclasses.asdict(row) for row in rows],
             "life": lives,
             "exponent": exponent(rows),
+            "churn": churned,
         }
         print(json.dumps(result, indent=1))
     else:
         show(rows)
-        print(json.dumps({"life": lives, "exponent": exponent(rows)}, indent=1))
+        print(json.dumps({"life": lives, "exponent": exponent(rows), "churn": churned}, indent=1))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 import torch
-from sola_scale.evaluate.geonames import little_known
 
 from sola_scale import Editor
+from sola_scale.evaluate.geonames import little_known
 
 TOKENS = 16
 ROUNDS = 7

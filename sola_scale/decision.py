@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sola_index import SearchResult
 from sola_scale.backbone import Action, View
 from sola_scale.lora.pager import Pager
 from sola_scale.routing import Route, Router
@@ -27,6 +28,8 @@ class Dispatch:
     """Told of edits that were to fire but whose weights could not be had."""
     on_decided: Callable[[int, float], None]
     """Told how many prompts were routed, and in how many seconds."""
+    prefetch: bool = False
+    """Page the likeliest edits in as soon as they are retrieved: pays where copies run beside the layers."""
 
     def begin(self) -> "RoutingDecision":
         """Start the decision of one batch."""
@@ -39,6 +42,8 @@ class RoutingDecision:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._pooled: dict[View, Tensor] = {}
+        self._found: SearchResult | None = None
+        self._seconds = 0.0
         self.routes: list[Route] = []
 
     @property
@@ -47,16 +52,25 @@ class RoutingDecision:
         return self._dispatch.router.calibration.views
 
     def observe(self, view: View, pooled_BD: Tensor) -> None:
-        """Keep a view until all are there."""
+        """Keep a view; the one that retrieval reads names the candidates, long before they are verified."""
         self._pooled[view] = pooled_BD
+        router = self._dispatch.router
+        if view != self.views[router.calibration.retrieval.view]:
+            return
+        began = time.perf_counter()
+        self._found = router.retrieve(pooled_BD.float().cpu().numpy())
+        if self._dispatch.prefetch and self._found is not None:
+            self._dispatch.pager.prefetch(router.nearest_edits(self._found))
+        self._seconds += time.perf_counter() - began
 
     def conclude(self) -> Action | None:
-        """Route the batch, fetch what fires."""
+        """Verify, decide, fetch what fires."""
         began = time.perf_counter()
         views_BVD = torch.stack([self._pooled.pop(view) for view in self.views], dim=1).float().cpu().numpy()
-        self.routes = self._dispatch.router.route(views_BVD)
+        self.routes = self._dispatch.router.verify(views_BVD, self._found)
         action = self._fetch()
-        self._dispatch.on_decided(len(self.routes), time.perf_counter() - began)
+        self._seconds += time.perf_counter() - began
+        self._dispatch.on_decided(len(self.routes), self._seconds)
         return action
 
     def _fetch(self) -> Action | None:

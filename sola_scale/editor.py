@@ -13,8 +13,9 @@ from torch import Tensor
 from sola_scale import opening
 from sola_scale.backbone import Backbone, Taps, capture_views
 from sola_scale.decision import Dispatch, RoutingDecision
-from sola_scale.errors import RequestError, StoreReadOnlyError
-from sola_scale.generation import Generation, generate
+from sola_scale.errors import StoreReadOnlyError
+from sola_scale.exchange import adopted, export_edit
+from sola_scale.generation import Generation, checked_prompts, generate
 from sola_scale.histogram import Histogram
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
@@ -152,7 +153,7 @@ class Editor:
             on_collision=on_collision,
         )
         with self._taps.disabled():
-            return job.run(requests, on_outcome or _ignore)
+            return job.run(requests, on_outcome or (lambda _outcome: None))
 
     # --- answers out ---------------------------------------------------------------------------------------
 
@@ -167,12 +168,14 @@ class Editor:
         Raises:
             RequestError: a prompt is empty or leaves no room in the model's context.
         """
-        return generate(self.backbone, self._taps, _texts(prompts), batch_size=batch_size, options=options)
+        return generate(
+            self.backbone, self._taps, checked_prompts(prompts), batch_size=batch_size, options=options
+        )
 
     @torch.inference_mode()
     def logits(self, prompts: Sequence[str]) -> Tensor:
         """Routed logits of the token after each prompt, float32 ``[B, vocabulary]``, all in one batch."""
-        ids_BT, mask_BT = self.backbone.encode(_texts(prompts))
+        ids_BT, mask_BT = self.backbone.encode(checked_prompts(prompts))
         logits_B1V: Tensor = self.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=1).logits
         return logits_B1V[:, -1].float()
 
@@ -180,7 +183,7 @@ class Editor:
         """Decide, without generating, which edit each prompt would fire; only the layers that routing needs run."""
         self.refresh()
         routes: list[Route] = []
-        texts = _texts(prompts)
+        texts = checked_prompts(prompts)
         for start in range(0, len(texts), _ROUTE_BATCH):
             batch = texts[start : start + _ROUTE_BATCH]
             views_BVD = capture_views(self.backbone, batch, self._parts.calibration.views)
@@ -219,6 +222,14 @@ class Editor:
     def purge(self, ids: int | Iterable[int]) -> list[int]:
         """Erase edits for good: text, weights and keys; `compact` then removes the bytes from disk."""
         return self._change("purge", ids)
+
+    def pin(self, ids: int | Iterable[int]) -> set[int]:
+        """Keep edits resident on the device; returns those that no slot was left for."""
+        return self._parts.pager.pin([ids] if isinstance(ids, int) else list(ids))
+
+    def unpin(self, ids: int | Iterable[int]) -> None:
+        """Let edits leave the device again."""
+        self._parts.pager.unpin([ids] if isinstance(ids, int) else list(ids))
 
     # --- care ----------------------------------------------------------------------------------------------
 
@@ -274,10 +285,24 @@ class Editor:
         self._must_write()
         with self._writing:
             calibration = recalibrate(
-                self._parts, pairs, false_fire=false_fire, seed=seed, progress=progress or _ignore_progress
+                self._parts,
+                pairs,
+                false_fire=false_fire,
+                seed=seed,
+                progress=progress or (lambda _phase, _done: None),
             )
             self._reload()
         return calibration
+
+    def export(self, edit_id: int, folder: str | Path) -> None:
+        """Write an edit as a PEFT adapter folder (`sola_scale.exchange.export_edit`)."""
+        export_edit(self._parts, edit_id, Path(folder))
+
+    def adopt(self, folder: str | Path, request: EditRequest) -> int:
+        """Take a PEFT LoRA folder in as the edit of ``request``, untrained and unchecked; returns its id."""
+        self._must_write()
+        with self._taps.disabled(), self._writing:
+            return self._commit([adopted(self._parts, Path(folder), request)]).edit_ids[0]
 
     def backup(self, path: str | Path) -> None:
         """Write a consistent copy of the store to a new folder, while this one serves on."""
@@ -287,7 +312,11 @@ class Editor:
         """Give free space back to the disk; returns the bytes saved."""
         self._must_write()
         with self._writing:
-            return self._parts.store.compact()
+            saved = self._parts.store.compact()
+            # The index on disk may still hold the keys of purged edits.
+            self._parts.live.rebuild()
+            self._parts.live.snapshot(force=True)
+            return saved
 
     def close(self) -> None:
         """Snapshot the index, give the model back as it was, release the store. Closing twice is fine."""
@@ -317,6 +346,7 @@ class Editor:
             pager=parts.pager,
             on_damage=self._quarantine,
             on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
+            prefetch=parts.backbone.device.type != "cpu",
         )
 
     def _reload(self) -> None:
@@ -358,22 +388,3 @@ class Editor:
     def _must_write(self) -> None:
         if self._parts.read_only:
             raise StoreReadOnlyError(f"{self.path} is open for reading only")
-
-
-def _ignore(_outcome: Outcome) -> None:
-    """Nobody listens to the outcomes."""
-
-
-def _ignore_progress(_phase: str, _done: int) -> None:
-    """Nobody watches."""
-
-
-def _texts(prompts: Sequence[str]) -> list[str]:
-    """Refuse what is no list of prompts: a lone string would be routed letter by letter."""
-    if isinstance(prompts, str):
-        raise RequestError("prompts must be a list of texts, not one text")
-    texts = list(prompts)
-    for place, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise RequestError(f"prompt {place} is empty")
-    return texts

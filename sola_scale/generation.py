@@ -24,6 +24,21 @@ class Generation:
     """Why: the edit that fired, or none; None where routing was disabled."""
 
 
+def checked_prompts(prompts: Sequence[str]) -> list[str]:
+    """Return ``prompts`` as a list.
+
+    Raises:
+        RequestError: one of them is empty, or they are one lone text, which would be routed letter by letter.
+    """
+    if isinstance(prompts, str):
+        raise RequestError("prompts must be a list of texts, not one text")
+    texts = list(prompts)
+    for place, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise RequestError(f"prompt {place} is empty")
+    return texts
+
+
 def generate(
     backbone: Backbone, taps: Taps, prompts: Sequence[str], *, batch_size: int, options: Mapping[str, Any]
 ) -> list[Generation]:

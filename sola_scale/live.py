@@ -12,6 +12,9 @@ from sola_scale.store import KeyBlock, Store, Transition
 
 logger = logging.getLogger(__name__)
 
+# Keys that may change before the index is written again in the background: reading them anew takes well under a second.
+_SNAPSHOT_KEYS = 16_384
+
 
 class LiveIndex:
     """The key index of one editor, kept in step with the store.
@@ -27,6 +30,8 @@ class LiveIndex:
         self._lock = threading.Lock()
         self._seq = 0
         self._snapshot_seq = 0
+        self._unsaved = 0
+        self._saving = threading.Thread()
         self.index = self._load() or self._rebuild()
 
     @property
@@ -38,6 +43,9 @@ class LiveIndex:
         """Follow one transaction of the store; transitions come in the order of their sequence numbers."""
         with self._lock:
             self._apply(transition)
+        if self._unsaved > max(_SNAPSHOT_KEYS, len(self.index) // 4) and not self._saving.is_alive():
+            self._saving = threading.Thread(target=self.snapshot, name="index-snapshot")
+            self._saving.start()
 
     def refresh(self) -> set[int]:
         """Follow what other processes did; returns the edits that changed. Costs one look-up when nothing did."""
@@ -46,12 +54,13 @@ class LiveIndex:
         with self._lock:
             return self._catch_up()
 
-    def snapshot(self) -> None:
-        """Write the index beside the store, so that the next open need not rebuild it."""
+    def snapshot(self, *, force: bool = False) -> None:
+        """Write the index beside the store, so that the next open need not rebuild it; nothing to do if it is there."""
         with self._lock:
-            if self.folder is not None and self._snapshot_seq != self._seq:
+            if self.folder is not None and (force or self._snapshot_seq != self._seq):
                 self.index.snapshot(self.folder, self._seq)
                 self._snapshot_seq = self._seq
+                self._unsaved = 0
 
     def rebuild(self) -> None:
         """Throw the index away and build it from the store's keys."""
@@ -79,7 +88,9 @@ class LiveIndex:
         return int((held != np.asarray(block.retrieval[known], dtype=np.float32)).any(axis=1).sum())
 
     def close(self) -> None:
-        """Release the index."""
+        """Release the index, once a snapshot under way is written."""
+        if self._saving.is_alive():
+            self._saving.join()
         self.index.close()
 
     def _apply(self, transition: Transition) -> None:
@@ -88,10 +99,15 @@ class LiveIndex:
         if transition.rebuild:
             self.index = self._rebuild()
             return
-        if len(transition.deactivated):
-            self.index.remove(transition.deactivated)
+        self._unsaved += len(transition.deactivated) + sum(len(one.key_ids) for one in transition.activated)
+        gone = [key_id for key_id in transition.deactivated.tolist() if key_id in self.index]
+        if gone:
+            self.index.remove(np.array(gone, dtype=np.uint64))
+        newest = -1 if self.index.last_id is None else self.index.last_id
         for activation in sorted(transition.activated, key=lambda one: int(one.key_ids[0])):
-            self.index.add(activation.key_ids, np.asarray(activation.retrieval, dtype=np.float32))
+            # A rebuild beside a writer may have met keys that the log tells of only afterwards.
+            if activation.key_ids[0] > newest:
+                self.index.add(activation.key_ids, np.asarray(activation.retrieval, dtype=np.float32))
         self._seq = transition.last_seq
 
     def _catch_up(self) -> set[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sola_index import SearchResult
 from sola_scale.errors import CorruptRecordError
 from sola_scale.keys import Calibration
 from sola_scale.live import LiveIndex
@@ -80,17 +81,33 @@ class Router:
 
     def route(self, views_BVD: Floats) -> list[Route]:
         """Decide for a batch of prompts, given their views float32 ``[B, V, D]``."""
-        keys = self.calibration.keys(views_BVD)
+        return self.verify(views_BVD, self.retrieve(views_BVD[:, self.calibration.retrieval.view]))
+
+    def retrieve(self, view_BD: Floats) -> SearchResult | None:
+        """Find the nearest keys, given the one early view that retrieval reads; None while there are no keys."""
         if not len(self._live.index):
+            return None
+        shape = (len(view_BD), len(self.calibration.views), view_BD.shape[1])
+        retrieval_BR = self.calibration.retrieval(np.broadcast_to(view_BD[:, None], shape))
+        return self._live.index.search(retrieval_BR, self._candidates)
+
+    def nearest_edits(self, found: SearchResult) -> list[int]:
+        """The edits that own each prompt's nearest key: the likeliest to fire."""
+        owners_B = self._store.owners(np.ascontiguousarray(found.ids[:, 0]))
+        return [edit_id for edit_id in owners_B.tolist() if edit_id]
+
+    def verify(self, views_BVD: Floats, found: SearchResult | None) -> list[Route]:
+        """Weigh what was retrieved, given all views ``[B, V, D]``; the best candidate fires if it is probable enough."""
+        verification_BM = self.calibration.keys(views_BVD).verification_BM
+        if found is None:
             return [self._decide([]) for _ in range(len(views_BVD))]
-        found = self._live.index.search(keys.retrieval_BR, self._candidates)
         verification_NM, owners_N = self._verification(found.ids.reshape(-1))
         if self._store.calibration != self._version:
             # All keys were exchanged while this batch was under way: what was read may be of either kind.
             return [self._decide([]) for _ in range(len(views_BVD))]
         owners_BK = owners_N.reshape(found.ids.shape)
         probability_BK = self.calibration.score_batch(
-            keys.verification_BM,
+            verification_BM,
             verification_NM.reshape(*found.ids.shape, -1),
             found.distances,
             owners_BK != 0,

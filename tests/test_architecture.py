@@ -22,15 +22,18 @@ GROUND = {
 }
 MIDDLE = {
     "keys": {"backbone"},
-    "lora": {"backbone"},
+    "lora": {"backbone", "histogram"},
     "live": {"sola_index", "store"},
-    "routing": {"sola_index", "keys", "store"},
+    "keying": {"keys", "store"},
+    "routing": {"sola_index", "keys", "live", "store"},
     "recipes": {"backbone", "keys", "lora"},
-    "decision": {"backbone", "lora", "routing"},
+    "decision": {"sola_index", "backbone", "lora", "routing"},
     "generation": {"backbone", "decision", "routing"},
     "statistics": {"histogram", "lora", "store"},
-    "ingest": {"backbone", "keys", "lora", "requests", "store"},
+    "ingest": {"backbone", "keying", "keys", "lora", "requests", "routing", "store"},
     "opening": {"backbone", "keys", "live", "lora", "recipes", "store"},
+    "exchange": {"backbone", "keying", "lora", "opening", "requests", "store"},
+    "recalibration": {"backbone", "keying", "keys", "opening", "store"},
 }
 BELOW_EDITOR = set(GROUND) | set(MIDDLE)
 TOP = {

@@ -61,10 +61,13 @@ def test_a_collision_follows_the_policy(tmp_path: Path, policy: str, status: str
         assert editor.route([near.prompt])[0].edit_id == written
         outcome = editor.ingest([near], on_collision=policy).outcomes[0]  # type: ignore[arg-type]
         assert (outcome.status, outcome.collides) == (status, written)
-        said = editor.generate([REQUESTS[1].prompt, near.prompt], max_new_tokens=8)
-        assert said[0].route is not None
-        assert said[0].route.edit_id == (outcome.edit_id if policy == "supersede" else written)
-        assert said[1].text.strip() == ("Bob" if policy == "reject" else "Ann")
-        if policy == "supersede":
-            editor.revoke(outcome.edit_id or 0)
-            assert editor.generate([near.prompt], max_new_tokens=8)[0].text.strip() == "Bob"
+        fired = [route.edit_id for route in editor.route([REQUESTS[1].prompt, near.prompt])]
+        newer = outcome.edit_id
+        assert (
+            fired
+            == {"coexist": [written, newer], "supersede": [newer, newer], "reject": [written] * 2}[policy]
+        )
+        if newer is not None:
+            assert editor.generate([near.prompt], max_new_tokens=8)[0].text.strip() == "Ann"
+            editor.revoke(newer)
+            assert editor.route([near.prompt])[0].edit_id == written

@@ -11,11 +11,13 @@ from sola_index.contract import NO_ID, Floats, Ids, SearchResult, WithinResult
 
 def pack_search(ranked: Sequence[tuple[Ids, Floats]], k: int) -> SearchResult:
     """A rectangular answer; short rows are filled with `NO_ID` at infinite distance."""
-    ids_MK = np.full((len(ranked), k), NO_ID, np.uint64)
-    far_MK = np.full((len(ranked), k), np.inf, np.float32)
+    ids_MK = np.empty((len(ranked), k), np.uint64)
+    far_MK = np.empty((len(ranked), k), np.float32)
     for query, (ids_H, far_H) in enumerate(ranked):
-        ids_MK[query, : len(ids_H)] = ids_H
-        far_MK[query, : len(far_H)] = far_H
+        found = len(ids_H)
+        ids_MK[query, :found], far_MK[query, :found] = ids_H, far_H
+        if found < k:
+            ids_MK[query, found:], far_MK[query, found:] = NO_ID, np.inf
     return SearchResult(ids_MK, far_MK)
 
 

@@ -138,7 +138,7 @@ class CompressedTier(abc.ABC):
             # Tables without any span (all codes equal) make faiss divide by zero: what is not a number is kept.
             found_R = (rows_MR[0] >= 0) & ~(squared_MR[0] > limit)
             if not found_R.all():
-                return np.asarray(rows_MR[0][found_R], np.int64)
+                return np.unique(rows_MR[0][found_R])
             depth *= 4
         return None
 

@@ -1,4 +1,4 @@
-"""Where tiers change and how hard they look; the defaults are measured on real keys, see ``docs/index.md``."""
+"""Where tiers change and how hard they look; the defaults are measured on real keys, see ``docs/key-index.md``."""
 
 import dataclasses
 
@@ -25,14 +25,14 @@ class IndexConfig:
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
-    shallow: int = 64
+    shallow: int = 128
     """Codes whose keys are measured first."""
-    deep: int = 256
+    deep: int = 512
     """Codes whose keys are measured when the nearest of the first is not near."""
     nearness: float = 1.2
     """A key is near when it is nearer than this multiple of the typical error of a code."""
-    first_lists: int = 24
-    """Lists looked into first."""
+    first_share: float = 0.05
+    """Share of the lists looked into first; at least eight."""
     slant: float = 0.5
     """Further lists are looked into where a key at the list's typical radius, seen under an angle with this cosine
     from its centre, would be nearer than the nearest found."""
@@ -60,10 +60,10 @@ class IndexConfig:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
         if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
-        if min(self.tail, self.shallow, self.first_lists) < 1 or self.deep < self.shallow:
-            raise KeyIndexError(
-                "tail, shallow and first_lists must be at least one, and deep at least shallow"
-            )
+        if not 0 < self.first_share <= 1 or not 0 < self.most_lists <= 1 or not 0 <= self.slant < 1:
+            raise KeyIndexError("first_share and most_lists are shares, and slant is a cosine below one")
+        if min(self.tail, self.shallow) < 1 or self.deep < self.shallow:
+            raise KeyIndexError("tail and shallow must be at least one, and deep at least shallow")
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
             raise KeyIndexError(
                 "device_flat, device_spare and device_probes must be at least one, device_stale a share"

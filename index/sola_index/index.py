@@ -129,9 +129,9 @@ class KeyIndex(NearestKeyIndex):
         self._recall = recall
         yield
 
-    def _start_rebuild(self, reason: str) -> None:
+    def _start_rebuild(self, reason: str, *, forget: bool = False) -> None:
         self._recall = None
-        rebuild = Rebuild(self.config, self._state)
+        rebuild = Rebuild(self.config, self._state, forget=forget)
         self._run(Job(reason, rebuild.steps(), lambda: self._swap(rebuild)))
 
     def _run(self, job: Job) -> None:
@@ -145,11 +145,21 @@ class KeyIndex(NearestKeyIndex):
             if not self._closed:
                 self._state = rebuild.finish()
 
-    def rebuild(self) -> None:
-        """Rebuild now and wait for it; removed keys leave memory when enough of them have gathered."""
-        self.settle()
-        self._check_open()
-        self._start_rebuild("asked for")
+    def rebuild(self, *, forget: bool = False) -> None:
+        """Rebuild now and wait for it.
+
+        Args:
+            forget: copy the live rows together however few are dead: no byte of a removed key is left in the index
+                afterwards, nor on disk after the next snapshot.
+        """
+        started = False
+        while not started:
+            self._background.wait()
+            with self._writing:
+                self._check_open()
+                if not self._background.busy:
+                    self._start_rebuild("asked for", forget=forget)
+                    started = True
         self._background.wait()
 
     def settle(self) -> None:

@@ -16,6 +16,16 @@ from sola_index.shortlist import Shortlist
 # Shapes: M queries, N keys, D dimensions, Z dimensions of the frame, L lists, R candidates a query.
 ListNumbers = npt.NDArray[np.int64]
 ITERATIONS = 10
+FAR = 3.0
+"""A nearest key whose squared distance is more than this multiple of a code's squared error is far."""
+
+FEWEST_LISTS = 8
+SECOND_CHOICES = 8
+"""Lists near a key that its second list is chosen from."""
+
+SOAR_WEIGHT = 0.5
+"""What a residual parallel to the first costs, beside its length."""
+
 KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
 
@@ -26,13 +36,15 @@ def lists_for(rows: int) -> int:
 
 
 class ListsTier(CompressedTier):
-    """Product codes in the list of the nearest centroid; hard queries look into more lists than easy ones."""
+    """Product codes in the list of the nearest centroid and in a second one; hard queries look into more lists."""
 
     name: ClassVar[str] = "lists"
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
+        self._quantizer = self.codes.quantizer
+        self._products_LL: Floats = self.centroids_LZ @ self.centroids_LZ.T
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
         self.trained_imbalance = 0.0
         self.set_radii(np.zeros(self.codes.nlist, np.float32))
@@ -80,7 +92,7 @@ class ListsTier(CompressedTier):
         queries_MZ = self.frame(queries_MD)
         # Squared distances to the centroids, less the query's own squared length: the order is the same.
         score_ML = self._squared_L - 2.0 * (queries_MZ @ self.centroids_LZ.T)
-        first = min(self.config.first_lists, self.codes.nlist)
+        first = min(max(FEWEST_LISTS, int(self.config.first_share * self.codes.nlist)), self.codes.nlist)
         nearest_ML = score_ML.argpartition(first - 1, axis=1)[:, :first]
         shallow, deep = self.depths(dead_share, k)
         _, rows_MR = self.scan(queries_MZ, shallow, nearest_ML)
@@ -93,7 +105,10 @@ class ListsTier(CompressedTier):
                 hard.append(query)
                 more.append(lists_L)
         if hard:
-            _, rows_MR = self.scan(queries_MZ[hard], deep, _padded(more))
+            # Where even the nearest is far, all distances are alike, and codes tell them apart less well.
+            farthest = max(shortlists[query].nearest_squared for query in hard)
+            depth = deep if farthest < FAR * self.measures.trained_error else min(2 * deep, 2 * self.covered)
+            _, rows_MR = self.scan(queries_MZ[hard], depth, _padded(more))
             for query, rows_R in zip(hard, rows_MR, strict=True):
                 shortlists[query].offer(rows_R)
 
@@ -155,7 +170,41 @@ class ListsTier(CompressedTier):
         return squared_MR, rows_MR
 
     def _append(self, start: int, keys_NZ: Floats) -> None:
-        self.codes.add_with_ids(keys_NZ, np.arange(start, start + len(keys_NZ), dtype=np.int64))
+        rows_N = np.arange(start, start + len(keys_NZ), dtype=np.int64)
+        self.codes.add_with_ids(keys_NZ, rows_N)
+        # faiss asks a quantizer for one list a key. For the second lists it is handed one that knows these very keys by
+        # heart: the nearest of them to a key is the key itself, and its label is the list.
+        by_heart = faiss.IndexIDMap(faiss.IndexFlatL2(self.frame.width))
+        by_heart.add_with_ids(keys_NZ, self.second_lists(keys_NZ))
+        self.codes.quantizer = by_heart
+        try:
+            self.codes.add_with_ids(keys_NZ, rows_N)
+        finally:
+            self.codes.quantizer = self._quantizer
+
+    def second_lists(self, keys_NZ: Floats) -> ListNumbers:
+        """The list besides the nearest that finds a key most often where the nearest does not, int64 [N].
+
+        SOAR (Sun et al. 2023, eq. 9): the residual r' to the second centroid is to be short, and orthogonal to the
+        residual r to the first: least ``|r'|^2 + weight (r.r')^2 / |r|^2``.
+        """
+        inner_NL = keys_NZ @ self.centroids_LZ.T
+        near = min(SECOND_CHOICES, self.codes.nlist)
+        near_NJ = (self._squared_L - 2.0 * inner_NL).argpartition(near - 1, axis=1)[:, :near]
+        length_N1 = np.einsum("nz,nz->n", keys_NZ, keys_NZ)[:, None]
+        inner_NJ = np.take_along_axis(inner_NL, near_NJ, 1)
+        squared_NJ = length_N1 - 2.0 * inner_NJ + self._squared_L[near_NJ]
+        order_NJ = squared_NJ.argsort(axis=1)
+        near_NJ, inner_NJ, squared_NJ = (
+            np.take_along_axis(part, order_NJ, 1) for part in (near_NJ, inner_NJ, squared_NJ)
+        )
+        first_N = near_NJ[:, 0]
+        # (x - c) (x - c') from the products that are known already.
+        crossed_NJ = length_N1 - inner_NJ[:, :1] - inner_NJ + self._products_LL[first_N[:, None], near_NJ]
+        cost_NJ = squared_NJ + SOAR_WEIGHT * crossed_NJ**2 / np.maximum(squared_NJ[:, :1], 1e-12)
+        cost_NJ[:, 0] = np.inf if near > 1 else 0.0
+        chosen_N1 = np.take_along_axis(near_NJ, cost_NJ.argmin(axis=1)[:, None], 1)
+        return np.ascontiguousarray(chosen_N1[:, 0], np.int64)
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays that `restore` makes the tier from again."""
@@ -170,6 +219,13 @@ class ListsTier(CompressedTier):
         tier.trained_imbalance = float(arrays["radii"][0])
         tier.set_radii(np.array(arrays["radii"][1:]))
         return tier
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes with their row numbers, twins and centroids."""
+        second = self.covered * self.codes.code_size
+        coarse = 2 * self.centroids_LZ.nbytes + self._products_LL.nbytes
+        return int(super().nbytes + second + 16 * self.covered + coarse)
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Rows in each list."""

@@ -74,11 +74,11 @@ def is_imbalanced(config: IndexConfig, tier: CompressedTier) -> bool:
 class Rebuild:
     """A new state made beside the old one, step by step; the last step is taken while writes are held off."""
 
-    def __init__(self, config: IndexConfig, old: State) -> None:
+    def __init__(self, config: IndexConfig, old: State, *, forget: bool = False) -> None:
         self.config = config
         self.old = old
         rows, live = old.table.count, old.table.live_count
-        self._compacts = rows - live > min(FEW_DEAD, config.dead_share * rows / 2)
+        self._compacts = forget or rows - live > min(FEW_DEAD, config.dead_share * rows / 2)
         self._copied = 0
         self._sources: list[Rows] = []
         self.table = KeyTable(old.table.dim) if self._compacts else old.table

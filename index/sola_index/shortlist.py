@@ -7,6 +7,9 @@ from sola_index.distances import to_metric
 from sola_index.table import KeyTable
 
 # Shapes: C candidates, D dimensions, K answers.
+REPETITIONS = 5
+"""How often one row may be offered: by two scans of two lists each, and as a twin or by a device."""
+
 MARGIN = 4
 """Candidates beyond k that are kept to the end: a square root may make two different squares equal."""
 
@@ -39,12 +42,8 @@ class Shortlist:
     def has(self, count: int) -> bool:
         """Whether there are at least so many distinct candidates."""
         offered = sum(map(len, self._rows))
-        if offered < count or len(self._rows) < 2:
+        if offered < count or offered >= REPETITIONS * count:
             return offered >= count
-        if offered >= 4 * count:
-            return (
-                True  # a row is offered by two scans, as a twin, and perhaps by a device: four times at most
-            )
         return len(np.unique(np.concatenate(self._rows))) >= count
 
     def best(self, k: int | None) -> tuple[Rows, Floats]:
@@ -53,11 +52,15 @@ class Shortlist:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         rows_C, squared_C = self._rows[0], self._squared[0]
         if len(self._rows) > 1:
-            rows_C, first_C = np.unique(np.concatenate(self._rows), return_index=True)
-            squared_C = np.concatenate(self._squared)[first_C]
-        if k is not None and len(rows_C) > k + MARGIN:
-            near_C = squared_C <= np.partition(squared_C, k + MARGIN)[k + MARGIN]
+            rows_C, squared_C = np.concatenate(self._rows), np.concatenate(self._squared)
+        kept = len(rows_C) if k is None else REPETITIONS * (k + MARGIN)
+        if kept < len(rows_C):
+            near_C = squared_C <= np.partition(squared_C, kept)[kept]
             rows_C, squared_C = rows_C[near_C], squared_C[near_C]
         distances_C = to_metric(squared_C, self.metric)
-        order_C = np.lexsort((rows_C, distances_C))[:k]
-        return rows_C[order_C], distances_C[order_C]
+        order_C = np.lexsort((rows_C, distances_C))
+        rows_C, distances_C = rows_C[order_C], distances_C[order_C]
+        # Equal rows have equal distances, so repetitions stand side by side.
+        first_C = np.ones(len(rows_C), np.bool_)
+        np.not_equal(rows_C[1:], rows_C[:-1], out=first_C[1:])
+        return rows_C[first_C][:k], distances_C[first_C][:k]

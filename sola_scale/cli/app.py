@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sola_scale import __version__
-from sola_scale.cli import answering, care, demo, ingesting, lifecycle, records
+from sola_scale.cli import answering, calibrating, care, demo, exchanging, ingesting, lifecycle, records
 
 app = typer.Typer(
     name="sola",
@@ -20,6 +20,7 @@ app = typer.Typer(
 for command in (
     demo.demo,
     care.init,
+    calibrating.calibrate,
     ingesting.ingest,
     answering.generate,
     answering.route,
@@ -32,6 +33,8 @@ for command in (
     care.verify,
     care.compact,
     care.backup,
+    exchanging.export,
+    exchanging.import_,
 ):
     app.command(command.__name__.rstrip("_"))(command)
 

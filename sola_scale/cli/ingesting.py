@@ -1,7 +1,7 @@
 """sola ingest: a file of requests becomes edits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +22,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 Policy = Literal["supersede", "reject", "keep-first"]
+Collision = Literal["coexist", "supersede", "reject"]
 
 
 def ingest(
@@ -43,6 +44,12 @@ def ingest(
             help="When an older edit of the same prompt says something else: replace it, fail, or skip."
         ),
     ] = "supersede",
+    on_collision: Annotated[
+        Collision,
+        typer.Option(
+            help="When a prompt fires an older edit of another prompt: keep both, replace it, or skip."
+        ),
+    ] = "coexist",
     json: options.Json = False,
 ) -> None:
     """Train the edits that a file asks for and write them to the store.
@@ -57,7 +64,14 @@ def ingest(
     # A first pass counts the records for the progress bar: seconds at most, where training takes hours.
     total = sum(1 for _ in read_requests(file, format_))
     with open_editor(store, model, device, create=False) as editor:
-        report = _run(editor, read_requests(file, format_), total, on_conflict, silent=json)
+        report = _run(
+            editor,
+            read_requests(file, format_),
+            total,
+            silent=json,
+            on_conflict=on_conflict,
+            on_collision=on_collision,
+        )
     failed = [outcome for outcome in report.outcomes if outcome.status == "failed"]
     emit(_summary(report, failed)) if json else _print(report, failed)
     if failed:
@@ -68,14 +82,14 @@ def _run(
     editor: "Editor",
     requests: "Iterable[EditRequest | BadRecord]",
     total: int,
-    on_conflict: Policy,
     *,
     silent: bool,
+    **policies: Any,
 ) -> "IngestReport":
     with JobProgress("ingesting", total, silent=silent) as progress:
         try:
             return editor.ingest(
-                requests, on_conflict=on_conflict, on_outcome=lambda outcome: progress.step(outcome.status)
+                requests, on_outcome=lambda outcome: progress.step(outcome.status), **policies
             )
         except KeyboardInterrupt:
             err().print("interrupted: what was counted is written; start the same job again to go on")
@@ -89,6 +103,7 @@ def _summary(report: "IngestReport", failed: list["Outcome"]) -> dict[str, objec
         "edits_per_second": _rate(report),
         "written": report.written,
         "failed": failed,
+        "collisions": [one for one in report.outcomes if one.collides is not None],
         "passed_over": [one for one in report.outcomes if one.reason and one.status != "failed"],
     }
 
@@ -102,6 +117,9 @@ def _print(report: "IngestReport", failed: list["Outcome"]) -> None:
         ", ".join(f"{count:,} {status}" for status, count in sorted(report.counts.items())) or "no records"
     )
     say(f"{counts} in {report.seconds:.1f} s ({_rate(report):.1f} edits/s)")
+    collisions = sum(one.collides is not None for one in report.outcomes)
+    if collisions:
+        say(f"{collisions:,} of the prompts fired an older edit of another prompt; --json says which")
     if failed:
         table(
             "failed",

@@ -13,8 +13,8 @@ WORDINGS: Final[dict[str, tuple[str, ...]]] = {
     "time zone": (
         "The time zone of {} is",
         "Question: Which time zone is {} in? Answer:",
-        "The city of {} lies in the time zone",
         "The clocks of {} are set to the time zone",
+        "The city of {} lies in the time zone",
         "What is the time zone of the city of {}?",
     ),
     "US state": (

@@ -216,6 +216,8 @@ class Calibration:
         assert self.listwise is not None
         if groups_Bk is None:
             groups_Bk = np.broadcast_to(np.arange(distances_Bk.shape[1]), distances_Bk.shape)
+        # The padding of a short list lies infinitely far, and infinity times no rivalry is no number.
+        distances_Bk = np.where(mask_Bk, distances_Bk, np.float32(2))
         wide_BkM = candidates_BkM.astype(np.float32)
         cosines_BkH = self._cosines(query_BM[:, None], wide_BkM)
         among_BkkH = self._cosines(wide_BkM[:, :, None], wide_BkM[:, None])

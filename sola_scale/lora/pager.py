@@ -3,15 +3,17 @@
 Shape legend: F rows that fired, N distinct edits, W numbers in one adapter.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from sola_scale.histogram import Histogram, Latencies
 from sola_scale.lora.bank import SlotBank
 from sola_scale.lora.codec import decode_row, payload_class
 from sola_scale.lora.fired import FiredAdapters, FiredGroup
@@ -40,8 +42,8 @@ class PagerStats:
     """Slots in all."""
     slot_bytes: int
     """Device memory that the slots take when all are filled."""
-    page_in_seconds: float
-    """Time spent reading, decoding and copying missing edits."""
+    page_in: Latencies
+    """Time to bring one missing edit in: read, check, decode, copy."""
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class _Counters:
     hits: int = 0
     misses: int = 0
     overflows: int = 0
-    seconds: float = field(default=0.0)
+    page_in: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(slots=True)
@@ -104,6 +106,10 @@ class Pager:
         self._load = load
         self._device = device
         self._lock = threading.Lock()
+        # Prefetched rows are copied beside the layers under way.
+        self._side_stream: Any = (
+            torch.get_device_module(device).Stream(device) if device.type == "cuda" else None
+        )
         self._counters = _Counters()
 
     def fetch(self, fired: Sequence[tuple[int, int]]) -> tuple[FiredAdapters | None, set[int]]:
@@ -117,6 +123,8 @@ class Pager:
         """
         wanted = list(dict.fromkeys(edit_id for _, edit_id in fired))
         with self._lock:
+            if self._side_stream is not None:
+                torch.cuda.current_stream(self._device).wait_stream(self._side_stream)
             gathered = self._gather(wanted)
         groups = [
             group
@@ -128,8 +136,19 @@ class Pager:
 
     def prefetch(self, ids: Iterable[int]) -> None:
         """Make edits resident ahead of a decision that may fire them; never evicts for more than fit at once."""
-        with self._lock:
-            self._gather(list(dict.fromkeys(ids))[: min(bank.room for bank in self._banks)])
+        wanted = list(dict.fromkeys(ids))
+        with self._lock, self._beside():
+            self._gather(wanted[: min(bank.room for bank in self._banks)])
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Copy on the side stream, after what is queued already: a slot may still be read there."""
+        if self._side_stream is None:
+            yield
+            return
+        self._side_stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._side_stream):
+            yield
 
     def unmap(self, ids: Iterable[int]) -> None:
         """Forget edits: when this returns no slot holds them."""
@@ -163,7 +182,7 @@ class Pager:
                 hits=self._counters.hits,
                 misses=self._counters.misses,
                 overflows=self._counters.overflows,
-                page_in_seconds=self._counters.seconds,
+                page_in=self._counters.page_in.snapshot(),
                 evictions=sum(bank.evictions for bank in self._banks),
                 resident=sum(len(bank) for bank in self._banks),
                 capacity=sum(bank.capacity for bank in self._banks),
@@ -195,7 +214,7 @@ class Pager:
                 bank.store(staging.ids[: bank.room], rows_NW[: bank.room])
                 self._counters.overflows += max(0, len(staging.ids) - bank.room)
         self._counters.misses += len(ids)
-        self._counters.seconds += time.perf_counter() - began
+        self._counters.page_in.add((time.perf_counter() - began) / len(ids), len(ids))
 
     def _group(
         self, layout: AdapterLayout, parts: _Parts, fired: Sequence[tuple[int, int]]

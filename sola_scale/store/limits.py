@@ -23,6 +23,9 @@ MAX_NAME = 256
 MAX_BLOB = 1 << 31
 """Bytes of one blob."""
 
+_FLOAT16 = np.dtype(np.float16)
+_ROW_TYPES = (_FLOAT16, np.dtype(np.float32))
+
 
 def check_edit(edit: NewEdit) -> None:
     """Refuse an edit that could not be stored; `check_finite` comes on top.
@@ -36,8 +39,9 @@ def check_edit(edit: NewEdit) -> None:
         check_text(text)
     if not 0 < len(edit.weights) <= MAX_WEIGHTS:
         raise RequestError(f"weights take {len(edit.weights):,} bytes, allowed are 1 to {MAX_WEIGHTS:,}")
-    if not all(isinstance(value, (float, int, str)) for value in (edit.details or {}).values()):
-        raise RequestError("details must be numbers or strings")
+    for value in (edit.details or {}).values():
+        if not isinstance(value, (float, int, str)):
+            raise RequestError(f"details must be numbers or strings, not {type(value).__name__}")
     check_keys(edit.keys)
 
 
@@ -56,7 +60,7 @@ def check_text(text: str) -> None:
 def check_keys(keys: KeyRows) -> None:
     """Refuse key rows of wrong shape or type."""
     retrieval, verification = keys.retrieval, keys.verification
-    if retrieval.dtype not in (np.float16, np.float32) or verification.dtype != np.float16:
+    if retrieval.dtype not in _ROW_TYPES or verification.dtype != _FLOAT16:
         raise RequestError(
             f"keys must be float16 or float32 and float16, not {retrieval.dtype}, {verification.dtype}"
         )
@@ -90,6 +94,7 @@ def _finite(rows: NDArray[np.floating]) -> bool:
 
 def check_name(name: str) -> bytes:
     """The name of a blob or setting as its key; refuses empty and oversized ones."""
+    check_text(name)
     encoded = name.encode()
     if not 0 < len(encoded) <= MAX_NAME:
         raise RequestError(f"a name takes 1 to {MAX_NAME} bytes, not {len(encoded)}")

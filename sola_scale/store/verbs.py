@@ -25,13 +25,14 @@ _STATUS = {
 
 def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
     """Refuse a batch with a malformed edit or keys of several layouts; returns their layout."""
-    first = edits[0]
+    first, form = edits[0], None
     for number, edit in enumerate(edits):
         try:
             check_edit(edit)
         except RequestError as error:
             raise RequestError(f"edit {number} of the batch: {error}") from error
-        if _form(edit) != _form(first):
+        form = form or _form(edit)
+        if _form(edit) != form:
             check_layout(layout_of(edit.keys, edit.calibration), layout_of(first.keys, first.calibration))
     check_finite([edit.keys for edit in edits])
     return layout_of(first.keys, first.calibration)

@@ -83,6 +83,27 @@ def test_the_whole_loop(sola: Sola, store: Path, tmp_path: Path) -> None:
     assert sola("verify", store, "--json").json["ok"] is True
 
 
+def test_an_edit_leaves_and_comes_back_as_a_peft_folder(sola: Sola, store: Path, tmp_path: Path) -> None:
+    """An exported edit, revoked and imported as a new one, says the same; a full folder and no folder are refused."""
+    sola("ingest", store, write(tmp_path / "facts.jsonl", FRANCE))
+    assert sola("export", store, 1, tmp_path / "peft").code == 0
+    assert (tmp_path / "peft" / "adapter_config.json").exists()
+    assert sola("export", store, 1, tmp_path / "peft").code == 1
+    told = ("--prompt", FRANCE["prompt"], "--target", "Lyon", "--tag", "imported")
+    assert sola("revoke", store, 1).code == 0
+    assert sola("import", store, tmp_path / "peft", *told, "--json").json == {"edit_id": 2}
+    (answer,) = sola("generate", store, FRANCE["prompt"], "--json").lines
+    assert (answer["edit_id"], answer["text"].strip()) == (2, "Lyon")
+    assert sola("import", store, tmp_path / "none", *told).code == 1
+
+
+def test_calibrate_reads_its_pairs_first(sola: Sola, store: Path, tmp_path: Path) -> None:
+    """A broken line of the pairs is named before anything is fitted."""
+    run = sola("calibrate", store, write(tmp_path / "pairs.jsonl", "{broken"))
+    assert run.code == 1
+    assert "line 1" in run.err
+
+
 def test_bad_records_fail_the_job_and_not_the_rest(sola: Sola, store: Path, tmp_path: Path) -> None:
     """Broken JSON and a missing target are named by line, the good record is written, the exit code is 1."""
     file = write(tmp_path / "facts.jsonl", "{broken", FRANCE, {"prompt": "alone"})

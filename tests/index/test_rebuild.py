@@ -74,6 +74,18 @@ def test_compaction_keeps_keys_and_drops_the_dead():
     np.testing.assert_array_equal(index.keys_of(consecutive(1000, 2001)), keys_ND[2000:])
 
 
+def test_forgetting_leaves_no_byte_of_a_removed_key(tmp_path):
+    """After `rebuild(forget=True)` and a snapshot, a single removed key is neither in memory nor on disk."""
+    index, keys_ND = filled_index(600)
+    index.remove(consecutive(1, 42))
+    index.snapshot(tmp_path, 1)
+    assert any(keys_ND[41].tobytes() in path.read_bytes() for path in tmp_path.iterdir())
+    index.rebuild(forget=True)
+    index.snapshot(tmp_path, 2)
+    assert index.stats().dead == 0
+    assert not any(keys_ND[41].tobytes() in path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_searches_and_writes_go_on_while_rebuilding():
     """Readers never see a removed id or an error while a writer adds, removes and rebuilds follow each other."""
     index, keys_ND = filled_index(600, IN_BACKGROUND)
@@ -216,7 +228,9 @@ def test_a_large_batch_does_not_wait_for_the_next_growth():
 
 def test_short_answers_are_refilled_even_when_candidates_repeat():
     """When the few live candidates of the codes are offered again and again, the rest is still looked for."""
-    index, keys_ND = filled_index(2000, dataclasses.replace(SMALL, dead_share=0.9, deep=64, first_lists=1))
+    index, keys_ND = filled_index(
+        2000, dataclasses.replace(SMALL, dead_share=0.9, deep=128, first_share=0.01)
+    )
     near = index.search(keys_ND[0], 1000, exact=True).ids[0]
     index.remove(near[3:])
     found = index.search(keys_ND[0], 8)

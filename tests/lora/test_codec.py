@@ -1,9 +1,11 @@
 """The codec: what is stored comes back, within the precision asked for, and damage is noticed."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sola_scale.errors import CorruptRecordError, TrainingError
@@ -24,6 +26,7 @@ def adapter(shapes: list[tuple[int, int]], rank: int = 1, seed: int = 0, index: 
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=4),
     rank=st.integers(1, 4),
@@ -39,6 +42,7 @@ def test_round_trip(shapes, rank, precision, group) -> None:
             assert (one - other).abs().max() <= TOLERANCE[precision] * one.abs().max()
 
 
+@settings(deadline=None, max_examples=50)
 @given(shapes=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=3))
 def test_a_row_holds_what_decode_returns(shapes) -> None:
     """The slot row is A then B of every map, exactly as decoded, with or without padding in the payload."""
@@ -62,6 +66,7 @@ def test_header_tells_class_and_precision() -> None:
     assert payload_precision(payload) == "int8"
 
 
+@settings(deadline=None, max_examples=50)
 @given(cut=st.integers(0, 200), junk=st.binary(max_size=3))
 def test_a_payload_of_wrong_length_is_refused(cut: int, junk: bytes) -> None:
     """Cut short or lengthened, a payload is named corrupt and never half decoded."""
@@ -73,14 +78,13 @@ def test_a_payload_of_wrong_length_is_refused(cut: int, junk: bytes) -> None:
         decode(damaged)
 
 
+@settings(deadline=None, max_examples=50)
 @given(head=st.binary(min_size=16, max_size=16))
 def test_any_header_is_decoded_or_refused(head: bytes) -> None:
     """Whatever stands in the header, the answer is weights or an error, never a huge allocation."""
     whole = encode(adapter([(64, 64)]), "int4")
-    try:
+    with contextlib.suppress(CorruptRecordError):
         decode(head + whole[16:])
-    except CorruptRecordError:
-        pass
 
 
 def test_a_row_of_another_layout_is_refused_untouched() -> None:

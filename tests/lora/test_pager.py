@@ -152,6 +152,17 @@ def test_weights_that_are_gone_are_reported() -> None:
     assert fired.rows_F.tolist() == [0]
 
 
+def test_prefetched_edits_are_there_when_they_fire() -> None:
+    """An edit that was paged in ahead is a hit, and a pinned one outlives the others."""
+    shelf = Shelf()
+    book = pager(shelf, slots=3)
+    book.prefetch([1, 1, 2, 3])
+    assert sorted(book.resident()) == [1, 2]
+    book.fetch([(0, 2)])
+    assert shelf.reads == [[1, 2]]
+    assert book.stats().page_in.count == 2
+
+
 def test_nothing_fires_when_nothing_arrives() -> None:
     """A batch whose only edit is gone has no action at all."""
     shelf = Shelf()

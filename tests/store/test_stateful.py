@@ -8,10 +8,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import hypothesis
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from sola_scale.store import LmdbStore, Store
 from sola_scale.store.changeset import Changeset
+from sola_scale.store.header import check_file
 from sola_scale.store.testing import Clock, sample_edit, sample_manifest
 from sola_scale.store.testing.stateful import StoreMachine
 
@@ -47,6 +48,12 @@ class LmdbMachine(StoreMachine):
         shutil.rmtree(self.folder / "store")
         image.rename(self.folder / "store")
         return LmdbStore.open(self.folder / "store", clock=clock)
+
+    @invariant()
+    def file_is_as_long_as_it_says(self) -> None:
+        """No transaction leaves the file ending before its last page: a shorter file may be called truncated."""
+        if hasattr(self, "folder"):
+            check_file(self.folder / "store" / "edits.lmdb")
 
     def teardown(self) -> None:
         """Check and clean up."""

@@ -65,7 +65,7 @@ class Batch:
         weighted_R = (-said_RS.masked_fill(self.labels_RS < 0, 0.0) * self.weights_RS).sum(dim=1)
         loss_M = weighted_R.new_zeros(edits).index_add(0, self.owner_R, weighted_R)
         least_R = said_RS.detach().masked_fill(self.labels_RS < 0, 0.0).amin(dim=1)
-        least_M = least_R.new_zeros(edits).index_reduce(0, self.owner_R, least_R, "amin")
+        least_M = least_R.new_zeros(edits).scatter_reduce(0, self.owner_R, least_R, "amin")
         return loss_M, least_M.exp()
 
 

@@ -23,10 +23,12 @@ class TrainingConfig:
     """``adam`` in scale-free units, or plain ``sgd`` with cosine decay over ``max_steps``."""
     learning_rate: float = 0.1
     """Step size: for ``adam`` as a share of the size of the inputs and states at hand, for ``sgd`` absolute."""
-    max_steps: int = 60
+    max_steps: int = 100
     """Steps after which an edit that does not hold is given up."""
     probability: float | None = 0.9999
     """An edit may leave once every token of its answer has this probability; None: it stays for ``max_steps``."""
+    long_probability: float = 0.9
+    """The same for sentences, which answer no paraphrase and have many tokens to bring that far."""
     clip: float = 1.0
     """Largest gradient norm of one edit; each is clipped by its own."""
     start: Literal["gates", "mean", "random"] = "gates"
@@ -34,7 +36,7 @@ class TrainingConfig:
     mean input of the edit's own positions, or at random."""
     gate_rate: float = 0.3
     """Step size of ``A`` as a share of ``learning_rate``, for ``adam``: a gate that starts well should move little."""
-    contexts: int = 4
+    contexts: int = 2
     """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words."""
     candidates: int = 64
     """Strongest rivals per position that the loss is computed against."""

@@ -146,7 +146,7 @@ class Lane:
             yield self._failed(flight, f"it did not hold within {self._config.max_steps} steps")
 
     def _is_due(self, flight: _Flight) -> bool:
-        wanted = self._config.probability
+        wanted = flight.trainee.probability
         reached = wanted is not None and flight.probability >= wanted
         return reached or flight.trainee.steps >= self._config.max_steps
 

@@ -130,6 +130,7 @@ class Preparation:
             examples=examples,
             shortlist=list(dict.fromkeys([*labels, *answer.rivals, *self._stock_rivals])),
             views_KVD=views_KVD,
+            probability=self._wanted(job),
             hardest=(0, *later),
         )
 
@@ -147,6 +148,10 @@ class Preparation:
                 _BaseAnswer(best_SC[:, :share].flatten().tolist(), best_SC[:, 0].tolist(), loss_S.tolist())
             )
         return answers
+
+    def _wanted(self, job: TokenizedJob) -> float | None:
+        wanted = self._config.probability
+        return min(wanted, self._config.long_probability) if wanted and job.is_long(self._config) else wanted
 
     def _rivals(self, prefix: Prefix) -> list[int]:
         labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)

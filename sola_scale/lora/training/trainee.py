@@ -30,6 +30,8 @@ class Trainee:
     """Token ids that the loss is computed over: labels first, then rivals."""
     views_KVD: Tensor
     """Views of the prompt and of each paraphrase."""
+    probability: float | None
+    """What every token of the answer must reach before the edit may leave; None: it stays for all its steps."""
     hardest: tuple[int, ...] = (0,)
     """The answer's positions as gates should serve them: the first, then the others by the base model's surprise."""
     steps: int = 0

@@ -41,9 +41,9 @@ class Trainer:
                 raise TrainingError("an adapter layout does not fit the model")
         self._backbone = backbone
         self._config = config or TrainingConfig()
-        self._lanes = [
-            Lane(backbone, layout, index, self._config, views) for index, layout in enumerate(layouts)
-        ]
+        self._layouts = tuple(layouts)
+        self._views = tuple(views)
+        self._lanes: dict[int, Lane] = {}
 
     def train(self, jobs: Iterable[TrainingJob]) -> Iterator[TrainingOutcome]:
         """Train a stream of jobs; every job yields one outcome, in the order in which they come to an end.
@@ -57,13 +57,11 @@ class Trainer:
             yield from self._enlist(window, backwards=backwards)
             # Windows are sorted up and down by turns: the last of one and the first of the next are of like length.
             backwards = not backwards
-            for lane in self._lanes:
-                while lane.backlog >= self._config.batch_size:
-                    yield from self._advance(lane)
-        while any(lane.busy for lane in self._lanes):
-            for lane in self._lanes:
-                if lane.busy:
-                    yield from self._advance(lane)
+            for index in sorted(self._lanes):
+                while self._lanes[index].backlog >= self._config.batch_size:
+                    yield from self._advance(index)
+        while busy := [index for index in sorted(self._lanes) if self._lanes[index].busy]:
+            yield from self._advance(busy[0])
 
     def _enlist(self, window: Sequence[TrainingJob], *, backwards: bool) -> Iterator[TrainingOutcome]:
         tokenized: list[TokenizedJob] = []
@@ -74,15 +72,21 @@ class Trainer:
             else:
                 tokenized.append(result)
         for one in sorted(tokenized, key=lambda one: one.length, reverse=backwards):
-            self._lanes[min(one.size_class(self._config), len(self._lanes) - 1)].pending.append(one)
+            self._lane(min(one.size_class(self._config), len(self._layouts) - 1)).pending.append(one)
 
-    def _advance(self, lane: Lane) -> Iterator[TrainingOutcome]:
+    def _lane(self, index: int) -> Lane:
+        """Return the lane of a size class; one that nobody needs is never prepared."""
+        if index not in self._lanes:
+            layout = self._layouts[index]
+            self._lanes[index] = Lane(self._backbone, layout, index, self._config, self._views)
+        return self._lanes[index]
+
+    def _advance(self, index: int) -> Iterator[TrainingOutcome]:
         """Move a lane one step on; what its class is too small for tries the next larger one."""
-        for outcome in lane.advance():
-            larger = self._lanes.index(lane) + 1
-            if outcome.status != "failed" or outcome.views_KVD is None or larger == len(self._lanes):
+        for outcome in self._lanes[index].advance():
+            if outcome.status != "failed" or outcome.views_KVD is None or index + 1 == len(self._layouts):
                 yield outcome
                 continue
             again = tokenize_job(self._backbone, outcome.job)
             assert isinstance(again, TokenizedJob), "a job that was tokenized once can be tokenized again"
-            self._lanes[larger].pending.append(again)
+            self._lane(index + 1).pending.append(again)
