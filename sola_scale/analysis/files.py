@@ -80,7 +80,7 @@ def split_kamel(folder: Path, *, seed: int = 5) -> KamelSplit:
     )
 
 
-def _sentences(folder: Path, limit: int = 500) -> list[str]:
+def _sentences(folder: Path, limit: int = 150) -> list[str]:
     """First sentences of the passages and of the web texts of the hallucination set."""
     texts: list[str] = []
     for record in read_records(folder, "hallucination-wise")[:limit]:

@@ -86,29 +86,27 @@ class Contest:
         """Route every pool in a store of the trial's edits and the first ``size`` of the crowd."""
         keys_ER = self._edit_keys_ER[: len(self.trial.edits) + size]
         found = {pool.name: _nearest(self._query_keys[pool.name], keys_ER, k) for pool in self.trial.pools}
-        reach = self.calibration.reach
-        near = [candidates[distances <= reach] for candidates, distances in found.values()]
-        needed = np.unique(np.concatenate(near))
+        needed = np.unique(np.concatenate([candidates.ravel() for candidates, _ in found.values()]))
         edit_keys = self._keys([self._prompts[edit] for edit in needed], f"views of candidates among {size}")
         return [self._judge(pool, *found[pool.name], needed, edit_keys) for pool in self.trial.pools]
 
     def _judge(
         self, pool: Pool, candidate_Qk: Ints, distance_Qk: Floats, needed: Ints, edit_keys: Keys
     ) -> PoolResult:
-        # a query with no candidate within reach is decided: its later views are not taken
-        open_Q = np.flatnonzero(distance_Qk[:, 0] <= self.calibration.reach)
-        query_keys = self._keys([pool.texts[query] for query in open_Q], f"views: {pool.name}")
-        probability_Qk = np.zeros(candidate_Qk.shape, dtype=np.float32)
-        for block in _blocks(len(open_Q)):
-            rows_B = open_Q[block]
-            place_Bk = np.minimum(np.searchsorted(needed, candidate_Qk[rows_B]), len(needed) - 1)
-            probability_Qk[rows_B] = self.calibration.score_batch(
-                query_keys.verification_BM[block],
-                edit_keys.verification_BM[place_Bk],
-                distance_Qk[rows_B],
-                needed[place_Bk] == candidate_Qk[rows_B],
-                candidate_Qk[rows_B],
-            )
+        query_keys = self._keys(pool.texts, f"views: {pool.name}")
+        place_Qk = np.searchsorted(needed, candidate_Qk)
+        probability_Qk = np.concatenate(
+            [
+                self.calibration.score_batch(
+                    query_keys.verification_BM[block],
+                    edit_keys.verification_BM[place_Qk[block]],
+                    distance_Qk[block],
+                    np.ones(place_Qk[block].shape, dtype=np.bool_),
+                    candidate_Qk[block],
+                )
+                for block in _blocks(len(pool))
+            ]
+        )
         right_Qk = (self._facts[candidate_Qk] == pool.facts[:, None]) & (pool.facts[:, None] != NOBODY)
         best_Q = probability_Qk.argmax(axis=1)
         rows = np.arange(len(pool))

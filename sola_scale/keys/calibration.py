@@ -56,8 +56,6 @@ class Calibration:
     """The false-fire rate the threshold was set for."""
     model: str
     """Hash of the base model it was fitted on: ``fingerprint(backbone)["model"]``."""
-    reach: float = 2.0
-    """Retrieval distance beyond which a candidate is not verified: none that far fired when it was right."""
     distance_scale: float = 1.0
     """Without heads: the retrieval distance at which the probability is one half."""
     note: str = ""
@@ -148,7 +146,6 @@ class Calibration:
         if self.pair is None or self.listwise is None:
             probability_Bk = self._by_distance(distances_Bk)
         else:
-            mask_Bk = mask_Bk & (distances_Bk <= self.reach)
             probability_Bk = self._listwise(query_BM, candidates_BkM, distances_Bk, mask_Bk, groups_Bk)
         masked_Bk: Floats = np.where(mask_Bk, probability_Bk, np.float32(0))
         return masked_Bk

@@ -39,7 +39,6 @@ def pack(calibration: Calibration) -> bytes:
         "threshold": calibration.threshold,
         "false_fire": calibration.false_fire,
         "model": calibration.model,
-        "reach": calibration.reach,
         "distance_scale": calibration.distance_scale,
         "note": calibration.note,
     }
@@ -99,7 +98,6 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
         threshold=float(described["threshold"]),
         false_fire=float(described["false_fire"]),
         model=str(described["model"]),
-        reach=float(described.get("reach", 2.0)),
         distance_scale=float(described["distance_scale"]),
         note=str(described["note"]),
     )

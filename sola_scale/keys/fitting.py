@@ -24,9 +24,6 @@ from sola_scale.keys.scorer import Floats, Perceptron, head_cosines, rivalry, si
 
 Bools = NDArray[np.bool_]
 
-_LEAST_REACH = 0.87
-"""Users phrase more loosely than fitting pairs do: dropping far candidates saves work and must not decide."""
-
 
 def capture_all(
     backbone: Backbone,
@@ -119,7 +116,6 @@ def fit_from_views(
         pair=fitted.pair,
         listwise=fitted.listwise,
         threshold=fitted.threshold,
-        reach=fitted.reach,
         false_fire=false_fire,
         model=model,
         note=note,
@@ -197,7 +193,6 @@ class _Fitted(NamedTuple):
     pair: Perceptron
     listwise: Perceptron
     threshold: float
-    reach: float
 
 
 def _fit_scorers(
@@ -208,7 +203,7 @@ def _fit_scorers(
     false_fire: float,
     seed: int,
 ) -> _Fitted:
-    """Fit both scorers on all folds; set threshold and reach on scores from scorers that did not see the fold."""
+    """Fit both scorers on all folds; set the threshold on scores from scorers that did not see the fold."""
     pair = _fit(
         [(part.cosines_QkH, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)], seed
     )
@@ -223,11 +218,7 @@ def _fit_scorers(
     unknown_Q = np.concatenate([~posed.known_Q for posed in problems])
     role_Q = np.concatenate([corpus.role_N[posed.query_Q] for posed in problems])
     threshold = choose_threshold(score_Qk.max(axis=1)[unknown_Q], role_Q[unknown_Q], false_fire)
-    right_Qk = np.concatenate([posed.label_Qk for posed in problems]) & (score_Qk >= threshold)
-    distance_Qk = np.concatenate([posed.distance_Qk for posed in problems])
-    farthest = float(np.quantile(distance_Qk[right_Qk], 0.999)) if right_Qk.any() else 2.0
-    reach = min(2.0, max(_LEAST_REACH, 1.1 * farthest))
-    return _Fitted(pair, _fit(lists, seed), threshold, reach)
+    return _Fitted(pair, _fit(lists, seed), threshold)
 
 
 def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: float) -> float:
