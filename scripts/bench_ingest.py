@@ -28,7 +28,7 @@ from sola_scale.lora.training.tokens import Tokenized, tokenize
 from sola_scale.requests import BadRecord, read_requests
 
 BATCHES = (1, 8, 64)
-SEQUENTIAL_RATE = 5e-2  # 1e-2 and 2e-2 reach the same stop rule only after 99 steps (three CounterFact edits)
+SEQUENTIAL_RATE = 5e-2  # 1e-2 and 2e-2 do not reach the stop rule within 100 steps (three CounterFact edits)
 SEQUENTIAL_STEPS = 100
 
 
