@@ -28,7 +28,7 @@ from sola_scale.lora.training.tokens import Tokenized, tokenize
 from sola_scale.requests import BadRecord, read_requests
 
 BATCHES = (1, 8, 64)
-SEQUENTIAL_RATE = 5e-2  # 1e-2 and 2e-2 reach the same stop rule only after 99 steps (three CounterFact edits)
+SEQUENTIAL_RATE = 5e-2  # 1e-2 and 2e-2 do not reach the stop rule within 100 steps (three CounterFact edits)
 SEQUENTIAL_STEPS = 100
 
 
@@ -56,6 +56,11 @@ def measure(
     layout = AdapterLayout.default(backbone)[0]
     before = psutil.Process().memory_info().rss
     trainers = {size: Trainer(backbone, [layout], TrainingConfig(batch_size=size)) for size in BATCHES}
+    # What a trainer prepares once (reference texts, stock contexts) is timed apart: it does not grow with the edits.
+    warm_up = TrainingJob(token=0, prompt="The first word of the book is", target="Zebra")
+    preparation = [
+        _spent(lambda one=one: list(one.train([warm_up])), 1)["cpu_s_per_edit"] for one in trainers.values()
+    ]
     ways: dict[str, list[dict[str, float]]] = {}
     for number in range(rounds):
         chosen = [
@@ -77,6 +82,7 @@ def measure(
         "ways": {name: _medians(results) for name, results in ways.items()},
         "times_faster_than_peft": _ratio(ways["sequential PEFT"], ways["ours, batch 64"]),
         "forward_passes_per_edit": _ratio(ways["ours, batch 64"], ways["plain forward"]),
+        "first_edit_cpu_s": round(statistics.median(preparation), 2),
         "peak_rss_beyond_model_mib": round((_peak_rss() - before) / 2**20),
     }
 

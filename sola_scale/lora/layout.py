@@ -105,7 +105,7 @@ class AdapterLayout:
         return (
             cls.of(backbone, short, rank=1),
             cls.of(backbone, short, rank=2),
-            cls.of(backbone, both, rank=8),
+            cls.of(backbone, both, rank=4),
         )
 
     @classmethod

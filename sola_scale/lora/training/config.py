@@ -27,6 +27,8 @@ class TrainingConfig:
     """Steps after which an edit that does not hold is given up."""
     probability: float | None = 0.9999
     """An edit may leave once every token of its answer has this probability; None: it stays for ``max_steps``."""
+    several_probability: float = 0.999
+    """The same for answers beyond the first class limit: with many tokens the last per mille costs most of the steps."""
     long_probability: float = 0.9
     """The same for sentences, which answer no paraphrase and have many tokens to bring that far."""
     clip: float = 1.0

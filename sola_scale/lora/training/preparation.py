@@ -151,7 +151,10 @@ class Preparation:
 
     def _wanted(self, job: TokenizedJob) -> float | None:
         wanted = self._config.probability
-        return min(wanted, self._config.long_probability) if wanted and job.is_long(self._config) else wanted
+        if wanted is None or not job.size_class(self._config):
+            return wanted
+        several, long = self._config.several_probability, self._config.long_probability
+        return min(wanted, long if job.is_long(self._config) else several)
 
     def _rivals(self, prefix: Prefix) -> list[int]:
         labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)
