@@ -75,12 +75,16 @@ class _Demo:
         base_beside = self._ask("base model, neighbours", beside[:_SHOWN], base=True)
         report = self._ingest()
         edited = self._ask("edited model", prompts)
-        paraphrased = self._ask("edited model, reworded", self._material.reworded())
+        given = self._ask("edited model, reworded", self._material.given())
+        unseen = self._ask("edited model, unseen wording", self._material.reworded())
         edited_beside = self._ask("edited model, neighbours", beside[:_SHOWN])
         if not self._silent:
-            self._print_sample(base, edited, paraphrased, edited_beside, base_beside)
+            self._print_sample(base, edited, given, edited_beside, base_beside)
         proof = prove_revoke(self._editor, report.written[0])
-        figures = self._figures(report, base, edited, paraphrased)
+        figures = self._figures(report, base, edited) | {
+            "given_wordings_right": given.right(facts),
+            "unseen_wordings_right": unseen.right(facts),
+        }
         figures |= {"neighbours_silent": silent(self._editor, beside), "revoke": proof}
         if not self._silent:
             _print_proof(proof)
@@ -99,16 +103,13 @@ class _Demo:
         with JobProgress("editing", len(self._material.facts), silent=self._silent) as progress:
             return edit(self._editor, self._material, lambda outcome: progress.step(outcome.status))
 
-    def _figures(
-        self, report: "IngestReport", base: "Answers", edited: "Answers", paraphrased: "Answers"
-    ) -> dict[str, Any]:
+    def _figures(self, report: "IngestReport", base: "Answers", edited: "Answers") -> dict[str, Any]:
         facts, stats = self._material.facts, self._editor.stats()
         return {
             "facts": len(facts),
             "outcomes": report.counts,
             "base_right": base.right(facts),
             "edited_right": edited.right(facts),
-            "paraphrases_right": paraphrased.right(facts),
             "seconds": report.seconds,
             "edits_per_second": len(report.written) / report.seconds,
             "bytes_per_edit": stats.store.bytes_per_edit,
@@ -119,7 +120,7 @@ class _Demo:
         self,
         base: "Answers",
         edited: "Answers",
-        paraphrased: "Answers",
+        given: "Answers",
         beside: "Answers",
         base_beside: "Answers",
     ) -> None:
@@ -129,7 +130,7 @@ class _Demo:
             same = "unchanged" if beside_now.token_ids == beside_then.token_ids else "[red]changed[/]"
             sample.add_row("base", *_asked(base, place))
             sample.add_row("edited", *_asked(edited, place), style="bold")
-            sample.add_row("reworded", *_asked(paraphrased, place))
+            sample.add_row("reworded", *_asked(given, place))
             sample.add_row(f"neighbour, {same}", *_asked(beside, place), style="dim", end_section=True)
         out().print(sample)
 
@@ -165,7 +166,8 @@ def _print_totals(figures: dict[str, Any]) -> None:
             ),
             ("right before", f"{figures['base_right']} of {count}"),
             ("right after", f"{figures['edited_right']} of {count}"),
-            ("reworded, unseen", f"{figures['paraphrases_right']} of {count} right"),
+            ("reworded, as given", f"{figures['given_wordings_right']} of {count} right"),
+            ("reworded, unseen", f"{figures['unseen_wordings_right']} of {count} right"),
             ("neighbours", f"{figures['neighbours_silent']} of {count} fire no edit"),
             ("an edit on disk", f"{size(figures['bytes_per_edit'])}, keys, log and records included"),
             ("a route", f"{figures['route_ms']:.2f} ms a prompt, page-in included"),

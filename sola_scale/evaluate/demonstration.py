@@ -40,8 +40,12 @@ class Material:
         return cls(facts=tuple(drawn[:count]), neighbours=tuple(drawn[padded : padded + count]))
 
     def requests(self) -> Iterator[EditRequest]:
-        """The edits to make, each with two other wordings; the one asked about afterwards is not among them."""
+        """The edits to make, each with two other wordings."""
         return (fact.request(paraphrases=GIVEN) for fact in self.facts)
+
+    def given(self) -> list[str]:
+        """Each fact asked in another wording that its edit was given."""
+        return [fact.wordings[1] for fact in self.facts]
 
     def reworded(self) -> list[str]:
         """Each fact asked in a wording that its edit was not given."""
