@@ -53,8 +53,10 @@ def _fit_quietly(model: Any, features_NF: NDArray[np.floating], labels_N: NDArra
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    # Products of 256 by 64 are too small to share: with more threads they wait for one another, ten times as long.
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
         # a fixed number of epochs is the stopping rule, reached every time
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features_NF.astype(np.float32), labels_N)
