@@ -19,7 +19,7 @@ from sola_scale.generation import Generation, checked_prompts, generate
 from sola_scale.histogram import Histogram
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
-from sola_scale.lora.training import Trainer
+from sola_scale.lora.training import TrainerKeeper
 from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
@@ -45,6 +45,7 @@ class Editor:
         self._writing = threading.RLock()
         self._latencies = Histogram()
         self._parts = parts
+        self._trainers = TrainerKeeper(parts.backbone, parts.layouts, parts.recipe.training)
         self._dispatch = self._new_dispatch()
         self._taps = Taps(
             parts.backbone,
@@ -140,19 +141,17 @@ class Editor:
             on_outcome: called with each `Outcome` as it is settled.
         """
         self._must_write()
-        job = IngestJob(
-            store=self._parts.store,
-            trainer=Trainer(
-                self.backbone, self._parts.layouts, self._parts.recipe.training, self._parts.calibration.views
-            ),
-            calibration=self._parts.calibration,
-            calibration_id=self._parts.calibration_id,
-            locate=self._dispatch.router.route,
-            commit=self._commit,
-            on_conflict=on_conflict,
-            on_collision=on_collision,
-        )
-        with self._taps.disabled():
+        with self._trainers.lend(self._parts.calibration.views) as trainer, self._taps.disabled():
+            job = IngestJob(
+                store=self._parts.store,
+                trainer=trainer,
+                calibration=self._parts.calibration,
+                calibration_id=self._parts.calibration_id,
+                locate=self._dispatch.router.route,
+                commit=self._commit,
+                on_conflict=on_conflict,
+                on_collision=on_collision,
+            )
             return job.run(requests, on_outcome or (lambda _outcome: None))
 
     # --- answers out ---------------------------------------------------------------------------------------
@@ -283,7 +282,7 @@ class Editor:
             CalibrationError: the pairs are too few or of one kind.
         """
         self._must_write()
-        with self._writing:
+        with self._trainers.idle(), self._writing:
             calibration = recalibrate(
                 self._parts,
                 pairs,
