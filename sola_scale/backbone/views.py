@@ -3,6 +3,7 @@
 Shape legend: B rows of the batch, T token positions, V views, D width of the residual stream.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -70,7 +71,12 @@ def _attach(
     layers = backbone.architecture.layers
     module = layers[layer] if layer < len(layers) else backbone.architecture.final_norm
 
+    owner = threading.get_ident()
+
     def take(_module: torch.nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        # The hook lies on the one model that other threads may be generating with.
+        if threading.get_ident() != owner:
+            return
         hidden_BTD = args[0] if args else kwargs["hidden_states"]
         for view in views:
             if view.layer == layer:

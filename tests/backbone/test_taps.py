@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
-from sola_scale.backbone import Backbone, ForwardCall, Taps, View, pool
+from sola_scale.backbone import Backbone, ForwardCall, Taps, View, capture_views, pool
 from sola_scale.errors import ModelError
 from tests.tiny import tiny_backbone
 
@@ -240,3 +241,17 @@ def test_an_error_in_the_model_leaves_no_call_behind(tapped: tuple[Backbone, Dec
         backbone.model(input_ids=torch.tensor([[10_000]]))
     logits(backbone, PROMPTS)
     assert len(decider.seen[-1]) == len(VIEWS)
+
+
+def test_capturing_views_does_not_disturb_other_threads(backbone: Backbone) -> None:
+    """Views captured in one thread are its own prompts', and a generation in another thread is what it is alone."""
+    taps = tap(backbone, Decider(lambda _rows: [0]))
+    ids_BT, mask_BT = backbone.encode(PROMPTS)
+    arguments = {"input_ids": ids_BT, "attention_mask": mask_BT, "max_new_tokens": 6, "min_new_tokens": 6}
+    alone, views_BVD = backbone.model.generate(**arguments), capture_views(backbone, PROMPTS[:2], VIEWS)
+    with ThreadPoolExecutor(2) as pool_of_two:
+        generations = [pool_of_two.submit(backbone.model.generate, **arguments) for _ in range(6)]
+        captures = [pool_of_two.submit(capture_views, backbone, PROMPTS[:2], VIEWS) for _ in range(30)]
+    taps.close()
+    assert all(torch.equal(one.result(), alone) for one in generations)
+    assert all(torch.equal(one.result(), views_BVD) for one in captures)
