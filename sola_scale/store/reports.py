@@ -47,9 +47,14 @@ class StoreStats:
         return sum(self.payload.values())
 
     @property
+    def fixed_bytes(self) -> int:
+        """What a store takes before its first edit, calibrations above all."""
+        return sum(self.tables[name].bytes for name in ("meta", "settings", "blobs") if name in self.tables)
+
+    @property
     def bytes_per_edit(self) -> float:
-        """Used bytes an edit, everything included."""
-        return self.used_bytes / self.edits if self.edits else 0.0
+        """Used bytes an edit: keys, weights, record, history and log; what is there once for all edits left out."""
+        return (self.used_bytes - self.fixed_bytes) / self.edits if self.edits else 0.0
 
     @property
     def overhead(self) -> float:
@@ -58,7 +63,7 @@ class StoreStats:
 
     def projected_bytes(self, edits: int) -> int:
         """What so many edits like these would take."""
-        return round(self.bytes_per_edit * edits)
+        return self.fixed_bytes + round(self.bytes_per_edit * edits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,7 +169,9 @@ class UpkeepSuite:
         assert stats.active_keys == 8
         assert stats.payload["weights"] == 9_000
         assert stats.payload["retrieval"] == 9 * sample_keys(1).retrieval.nbytes
-        assert stats.projected_bytes(100) == pytest.approx(stats.bytes_per_edit * 100, abs=1)
+        assert stats.projected_bytes(100) == pytest.approx(
+            stats.fixed_bytes + stats.bytes_per_edit * 100, abs=1
+        )
 
     def test_sound_store_verifies(self, store: Store) -> None:
         """Nothing is wrong with a store that went through everything."""
