@@ -205,14 +205,21 @@ class Pager:
     def _page_in(self, ids: list[int], gathered: list[_Parts]) -> None:
         """Read, decode and copy to the device; as many as there is room for stay in a slot, the rest pass by."""
         began = time.perf_counter()
-        staged = [_Staging(bank.layout.size, len(ids), self._device) for bank in self._banks]
-        self._load(ids, lambda edit_id, payload: staged[payload_class(payload)].take(edit_id, payload))
-        for bank, staging, parts in zip(self._banks, staged, gathered, strict=True):
-            if staging.ids:
-                rows_NW = staging.to(self._device, bank.rows_SW.dtype)
-                parts.add(staging.ids, rows_NW)
-                bank.store(staging.ids[: bank.room], rows_NW[: bank.room])
-                self._counters.overflows += max(0, len(staging.ids) - bank.room)
+        staged: dict[int, _Staging] = {}
+
+        def visit(edit_id: int, payload: memoryview) -> None:
+            which = payload_class(payload)
+            if which not in staged:
+                staged[which] = _Staging(self._banks[which].layout.size, len(ids), self._device)
+            staged[which].take(edit_id, payload)
+
+        self._load(ids, visit)
+        for which, staging in staged.items():
+            bank = self._banks[which]
+            rows_NW = staging.to(self._device, bank.rows_SW.dtype)
+            gathered[which].add(staging.ids, rows_NW)
+            bank.store(staging.ids[: bank.room], rows_NW[: bank.room])
+            self._counters.overflows += max(0, len(staging.ids) - bank.room)
         self._counters.misses += len(ids)
         self._counters.page_in.add((time.perf_counter() - began) / len(ids), len(ids))
 
