@@ -73,9 +73,12 @@ def _attach(
 
     owner = threading.get_ident()
 
-    def take(_module: torch.nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        # The hook lies on the one model that other threads may be generating with.
-        if threading.get_ident() != owner:
+    def take(
+        _module: torch.nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor] | None = None
+    ) -> None:
+        # The hook lies on the one model that other threads may be generating with; they may meet it half registered,
+        # and then pass no keywords.
+        if threading.get_ident() != owner or kwargs is None:
             return
         hidden_BTD = args[0] if args else kwargs["hidden_states"]
         for view in views:
