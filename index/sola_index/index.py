@@ -221,8 +221,7 @@ class KeyIndex(NearestKeyIndex):
     def ids(self) -> Ids:
         """The live ids, ascending."""
         table = self._state.table
-        count = table.count
-        return table.ids_N[:count][table.live_N[:count]]
+        return table.ids_N[table.live_rows(0, table.count)]
 
     @property
     def last_id(self) -> int | None:

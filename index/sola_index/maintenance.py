@@ -98,7 +98,7 @@ class Rebuild:
         start, end = self._copied, min(self._copied + most, self.old.table.count)
         if not self._compacts or start == end:
             return False
-        rows_N = start + np.flatnonzero(self.old.table.live_N[start:end])
+        rows_N = self.old.table.live_rows(start, end)
         self._sources.append(rows_N)
         self.table.append(self.old.table.ids_N[rows_N], self.old.table.gather(rows_N))
         self._copied = end
@@ -113,7 +113,7 @@ class Rebuild:
 
     def _sample(self) -> Floats:
         table = self.table
-        rows_N = np.flatnonzero(table.live_N[: table.count])
+        rows_N = table.live_rows(0, table.count)
         if len(rows_N) > self.config.sample:
             rng = np.random.default_rng(self.config.seed)
             rows_N = np.sort(rng.choice(rows_N, self.config.sample, replace=False))

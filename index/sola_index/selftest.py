@@ -33,7 +33,7 @@ def measure_recall(searcher: Searcher, state: State, metric: Metric, config: Ind
 
 def _queries(state: State, metric: Metric, seed: int) -> Floats:
     table = state.table
-    live_N = np.flatnonzero(table.live_N[: table.count])
+    live_N = table.live_rows(0, table.count)
     rows_2M = np.random.default_rng(seed + table.count).choice(live_N, (2, min(QUERIES, len(live_N))))
     here_MD, there_MD = table.gather(rows_2M[0]), table.gather(rows_2M[1])
     queries_MD = here_MD + np.float32(LEANING) * (there_MD - here_MD)

@@ -115,6 +115,11 @@ class KeyTable:
         self.live_N[rows_N] = False
         self.live_count -= len(rows_N)
 
+    def live_rows(self, start: int, end: int) -> Rows:
+        """Live rows of ``start:end``, ascending; safe beside a writer."""
+        # numpy counts, then fills: on a bitmap that loses a bit in between, the last rows would be uninitialised memory.
+        return start + np.flatnonzero(self.live_N[start:end].copy())
+
     def gather(self, rows_C: Rows) -> Floats:
         """Copies of the keys of these rows, float32 [C, D]."""
         base = len(self.base_ND)

@@ -1,5 +1,7 @@
 """The small parts: distances, twins, frames, bounds, checks of installation and settings."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,31 @@ def test_distances_are_those_of_double_precision():
         truth = ((keys_ND.astype(np.float64) - keys_ND[7].astype(np.float64)) ** 2).sum(1)
         np.testing.assert_allclose(measured, truth, rtol=1e-5, atol=1e-12)
         assert measured[7] == 0
+
+
+def test_live_rows_are_rows_while_a_writer_removes():
+    """Listing the live rows beside a writer never gives a row that is none, nor one twice."""
+    table, stop = KeyTable(2), threading.Event()
+    table.append(consecutive(100_000), np.zeros((100_000, 2), np.float32))
+
+    def write():
+        rng = np.random.default_rng(0)
+        while not stop.is_set():
+            table.live_N[:] = True
+            for _ in range(50):
+                table.live_N[rng.integers(0, 100_000, 1000)] = False
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(300):
+            rows_N = table.live_rows(10, 100_000)
+            assert rows_N[0] >= 10
+            assert rows_N[-1] < 100_000
+            assert (np.diff(rows_N) > 0).all()
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_exact_search_holds_its_bounds_where_the_expanded_form_fails():

@@ -47,7 +47,7 @@ class Clone:
 
 def ivf_of_live_rows(table: KeyTable, end: int, seed: int) -> Any:
     """A CPU IVF index in float16 of the live rows below ``end``, labelled by row."""
-    live_N = np.flatnonzero(table.live_N[:end])
+    live_N = table.live_rows(0, end)
     lists = max(1, min(lists_for(len(live_N)), len(live_N) // KEYS_A_LIST))
     index = faiss.index_factory(table.dim, f"IVF{lists},SQfp16")
     index.by_residual, index.cp.seed = False, seed
