@@ -72,7 +72,7 @@ class PrefixCapture:
         """Run one batch of ``(prompt ids, target ids)``: one plain forward pass without the head."""
         ids_BT, mask_BT, prompt_BT = self._pad(sequences)
         states = self._states(RecordingCache(self._first), ids_BT, mask_BT)
-        views_BVD = self._pool(states.entering, states.output_BTD, prompt_BT)
+        views_BVD = self._pool(states, ids_BT, prompt_BT)
         return [
             states.cut(row, len(prompt), len(target), self._first, views_BVD[row])
             for row, (prompt, target) in enumerate(sequences)
@@ -127,10 +127,11 @@ class PrefixCapture:
         device = self._backbone.device
         return ids_BT.to(device), mask_BT.to(device), prompt_BT.to(device)
 
-    def _pool(self, entering: dict[int, Tensor], output_BTD: Tensor, prompt_BT: Tensor) -> Tensor:
+    def _pool(self, states: "_States", ids_BT: Tensor, prompt_BT: Tensor) -> Tensor:
+        output_BTD = states.output_BTD
         if not self._views:
             return output_BTD.new_zeros((output_BTD.shape[0], 0, output_BTD.shape[2]), dtype=torch.float32)
-        pooled = [pool(entering[view.layer], prompt_BT, view.pooling) for view in self._views]
+        pooled = [pool(states.entering[view.layer], prompt_BT, view.pooling, ids_BT) for view in self._views]
         return torch.stack(pooled, dim=1)
 
 

@@ -45,6 +45,8 @@ class ForwardCall:
     """How many positions the key-value cache held before this call."""
     cache: Any
     """The key-value cache, if the caller brought one."""
+    ids_BT: Tensor | None = None
+    """The tokens; None if they came as embeddings."""
     prefill: bool = True
     """Whether this call carries the prompts themselves."""
     decision: Decision | None = None
@@ -56,13 +58,14 @@ class ForwardCall:
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any], prompt_mask_BT: Tensor | None) -> ForwardCall:
         """Read the call from the arguments of ``forward``; masks that are not 2-D give way to ``prompt_mask_BT``."""
         tokens = kwargs.get("input_ids", args[0] if args else None)
+        ids_BT = tokens
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         rows, length = tokens.shape[0], tokens.shape[1]
         cache = kwargs.get("past_key_values")
         past = int(cache.get_seq_length()) if cache is not None else 0
         mask = kwargs.get("attention_mask")
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 else prompt_mask_BT
-        return cls(_fit(mask, rows, length, tokens.device), past, cache)
+        return cls(_fit(mask, rows, length, tokens.device), past, cache, ids_BT)
 
     def resume(self, sequence: PinnedSequence) -> None:
         """Make this call a decode step of ``sequence``.

@@ -175,7 +175,7 @@ class Taps:
         hidden_BTD = args[0] if args else kwargs["hidden_states"]
         for view in call.decision.views:
             if view.layer == layer:
-                call.decision.observe(view, pool(hidden_BTD, call.mask_BT, view.pooling))
+                call.decision.observe(view, pool(hidden_BTD, call.mask_BT, view.pooling, call.ids_BT))
 
     def _conclude(self, _layer: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         call = self._call.get()

@@ -1,6 +1,6 @@
 """A calibration: the frozen map from views to keys, and from two keys to the probability of one question.
 
-Shape legend: B prompts, V views, D width, R retrieval floats, M verification floats, k candidates, H similarities.
+Shape legend: B prompts, V views, D width, R retrieval floats, M verification floats, k candidates, S similarities.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.heads import Head
+from sola_scale.keys.lexicon import SWAPPED, Lexicon
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, gaps, head_cosines, rivalry, sigmoid
 
 Halves = NDArray[np.float16]
@@ -30,7 +31,7 @@ class Keys:
     retrieval_BR: Floats
     """Unit vectors the index searches: Euclidean distance is ``sqrt(2 - 2 cos)``."""
     verification_BM: Halves
-    """What verification compares: the unit vectors of all heads, end to end."""
+    """What verification compares: the unit vectors of all heads, end to end, and the tokens."""
 
     def __len__(self) -> int:
         return len(self.retrieval_BR)
@@ -56,6 +57,8 @@ class Calibration:
     """The false-fire rate the threshold was set for."""
     model: str
     """Hash of the base model it was fitted on: ``fingerprint(backbone)["model"]``."""
+    lexicon: Lexicon | None = None
+    """Compares the words of two prompts; None in a calibration that knows hidden states only."""
     distance_scale: float = 1.0
     """Without heads: the retrieval distance at which the probability is one half."""
     note: str = ""
@@ -64,11 +67,14 @@ class Calibration:
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
-        for head in (self.retrieval, *self.heads):
-            if not 0 <= head.view < len(self.views):
+        readers = (self.retrieval, *self.heads, *((self.lexicon,) if self.lexicon else ()))
+        for reader in readers:
+            if not 0 <= reader.view < len(self.views):
                 raise CalibrationError(
-                    f"a head reads view {head.view}, but there are {len(self.views)} views"
+                    f"a head reads view {reader.view}, but there are {len(self.views)} views"
                 )
+        if self.lexicon is not None and not self.heads:
+            raise CalibrationError("a lexicon compares words beside heads, not without them")
         if not 0 < self.threshold <= 1:
             raise CalibrationError(f"the threshold must lie in (0, 1], not {self.threshold}")
         if (self.pair is None) != (self.listwise is None) or (self.pair is None) != (not self.heads):
@@ -90,8 +96,8 @@ class Calibration:
 
     @property
     def verification_dim(self) -> int:
-        """Floats of a verification vector, all heads together."""
-        return sum(self._dims)
+        """Floats of a verification vector: all heads together, and the tokens."""
+        return sum(self._dims) + (self.lexicon.dim if self.lexicon else 0)
 
     @property
     def key_bytes(self) -> int:
@@ -123,6 +129,8 @@ class Calibration:
         if not np.isfinite(views_BVD).all():
             raise CalibrationError("a prompt's hidden states are not finite: it cannot have a key")
         parts = [head(views_BVD) for head in self.heads]
+        if self.lexicon is not None:
+            parts.append(views_BVD[:, self.lexicon.view, : self.lexicon.dim])
         flat_BM = np.concatenate(parts, axis=1) if parts else np.zeros((len(views_BVD), 0), np.float32)
         return Keys(retrieval_BR=self.retrieval(views_BVD), verification_BM=flat_BM.astype(np.float16))
 
@@ -174,8 +182,35 @@ class Calibration:
         distance_B = np.sqrt(np.maximum(2 - 2 * cosine_B, 0)).astype(np.float32)
         if self.pair is None:
             return self._by_distance(distance_B)
-        cosines_BH = self._cosines(left.verification_BM, right.verification_BM)
-        return np.where(_same_text(distance_B, cosines_BH), np.float32(1), sigmoid(self.pair(cosines_BH)))
+        similar_BS = self.similarities(left.verification_BM, right.verification_BM)
+        return np.where(
+            self._same_text(distance_B, similar_BS), np.float32(1), sigmoid(self.pair_logits(similar_BS))
+        )
+
+    def similarities(self, left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats:
+        """Compare verification vectors: ``[..., S]`` from ``[..., M]`` that broadcast; a cosine a head, then words."""
+        split = sum(self._dims)
+        similar = head_cosines(
+            left[..., :split].astype(np.float32, copy=False),
+            right[..., :split].astype(np.float32, copy=False),
+            self._dims,
+        )
+        if self.lexicon is None:
+            return similar
+        return np.concatenate(
+            [similar, self.lexicon.likeness(left[..., split:], right[..., split:])], axis=-1
+        )
+
+    def pair_logits(self, similar: Floats) -> Floats:
+        """Logit that two prompts ask one question, from their similarities; whichever of the two comes first."""
+        assert self.pair is not None
+        logits = self.pair(similar)
+        if self.lexicon is None:
+            return logits
+        heads = len(self.heads)
+        order = [*range(heads), *(heads + place for place in SWAPPED)]
+        symmetric: Floats = (logits + self.pair(similar[..., order])) * np.float32(0.5)
+        return symmetric
 
     def to_bytes(self) -> bytes:
         """Serialise: safetensors with JSON metadata; see ``codec``."""
@@ -199,10 +234,10 @@ class Calibration:
         probability: Floats = np.exp2(-distances / np.float32(self.distance_scale)).astype(np.float32)
         return probability
 
-    def _cosines(self, left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats:
-        return head_cosines(
-            left.astype(np.float32, copy=False), right.astype(np.float32, copy=False), self._dims
-        )
+    def _same_text(self, distances: Floats, similar: Floats) -> Bools:
+        cosines = similar[..., : len(self.heads)]
+        same: Bools = (distances < SAME_DISTANCE) & (cosines.min(axis=-1) > SAME_COSINE)
+        return same
 
     def _listwise(
         self,
@@ -212,40 +247,34 @@ class Calibration:
         mask_Bk: Bools,
         groups_Bk: Ints | None,
     ) -> Floats:
-        assert self.pair is not None
         assert self.listwise is not None
         if groups_Bk is None:
             groups_Bk = np.broadcast_to(np.arange(distances_Bk.shape[1]), distances_Bk.shape)
         # The padding of a short list lies infinitely far, and infinity times no rivalry is no number.
         distances_Bk = np.where(mask_Bk, distances_Bk, np.float32(2))
         wide_BkM = candidates_BkM.astype(np.float32)
-        cosines_BkH = self._cosines(query_BM[:, None], wide_BkM)
-        among_BkkH = self._cosines(wide_BkM[:, :, None], wide_BkM[:, None])
+        similar_BkS = self.similarities(query_BM[:, None], wide_BkM)
+        among_BkkS = self.similarities(wide_BkM[:, :, None], wide_BkM[:, None])
         features_BkF = listwise_features(
-            cosines_BkH, distances_Bk, rivalry(self.pair(among_BkkH), groups_Bk, mask_Bk)
+            similar_BkS, distances_Bk, rivalry(self.pair_logits(among_BkkS), groups_Bk, mask_Bk)
         )
         # a prompt stored word for word is its own question, however crowded the place
-        same_Bk = _same_text(distances_Bk, cosines_BkH)
+        same_Bk = self._same_text(distances_Bk, similar_BkS)
         return np.where(same_Bk, np.float32(1), sigmoid(self.listwise(features_BkF)))
 
 
-def listwise_features(cosines_BkH: Floats, distances_Bk: Floats, rivalry_Bkk: Floats) -> Floats:
-    """What the listwise scorer sees of each candidate: cosines of retrieval and heads, and their gaps.
+def listwise_features(similar_BkS: Floats, distances_Bk: Floats, rivalry_Bkk: Floats) -> Floats:
+    """What the listwise scorer sees of each candidate: all similarities, the retrieval cosine first, and their gaps.
 
     Args:
-        cosines_BkH: of every head, query against candidate.
+        similar_BkS: of every head and of the words, query against candidate.
         distances_Bk: of the retrieval vectors.
         rivalry_Bkk: how much candidate j competes with candidate i.
 
     Returns:
-        ``[B, k, 2 + 2H]``
+        ``[B, k, 2 + 2S]``
     """
     retrieval_Bk1 = (1 - 0.5 * distances_Bk.astype(np.float32) ** 2)[..., None]
-    similar_BkS = np.concatenate([retrieval_Bk1, cosines_BkH], axis=-1)
-    features: Floats = np.concatenate([similar_BkS, gaps(similar_BkS, rivalry_Bkk)], axis=-1)
+    all_BkA = np.concatenate([retrieval_Bk1, similar_BkS], axis=-1)
+    features: Floats = np.concatenate([all_BkA, gaps(all_BkA, rivalry_Bkk)], axis=-1)
     return features
-
-
-def _same_text(distances: Floats, cosines: Floats) -> Bools:
-    same: Bools = (distances < SAME_DISTANCE) & (cosines.min(axis=-1) > SAME_COSINE)
-    return same

@@ -9,12 +9,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sola_scale.backbone import View
+from sola_scale.backbone.views import TOKENS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.heads import Head
+from sola_scale.keys.lexicon import Lexicon
 from sola_scale.keys.scorer import Perceptron
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 256 << 20
 """Nothing larger is read: the widest models need some tens of MiB."""
 _META = "sola_calibration"
@@ -30,12 +32,17 @@ def pack(calibration: Calibration) -> bytes:
     for place, head in enumerate(heads):
         tensors[f"head.{place}.centre"] = head.centre_D
         tensors[f"head.{place}.matrix"] = head.matrix_DK
+    lexicon = calibration.lexicon
+    if lexicon is not None:
+        # float32 holds the number of any token exactly
+        tensors["lexicon.word"], tensors["lexicon.weight"] = lexicon.word_N, lexicon.weight_N
     for name in ("pair", "listwise"):
         tensors |= _scorer_tensors(name, getattr(calibration, name))
     described = {
         "format": FORMAT,
         "views": [[view.layer, view.pooling] for view in calibration.views],
         "heads": [[head.view, head.unit] for head in heads],
+        "lexicon": [lexicon.view, lexicon.places] if lexicon else None,
         "threshold": calibration.threshold,
         "false_fire": calibration.false_fire,
         "model": calibration.model,
@@ -57,9 +64,9 @@ def unpack(data: bytes) -> Calibration:
     try:
         described = _metadata(data)
         tensors = load(data)
-        if described["format"] != FORMAT:
+        if described["format"] not in {1, FORMAT}:
             raise CalibrationError(
-                f"calibration format {described['format']} is not known; this version reads {FORMAT}"
+                f"calibration format {described['format']} is not known; this version reads 1 to {FORMAT}"
             )
         return _assemble(described, tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -95,12 +102,23 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
         heads=tuple(heads[1:]),
         pair=_scorer(tensors, "pair"),
         listwise=_scorer(tensors, "listwise"),
+        lexicon=_lexicon(described.get("lexicon"), tensors),
         threshold=float(described["threshold"]),
         false_fire=float(described["false_fire"]),
         model=str(described["model"]),
         distance_scale=float(described["distance_scale"]),
         note=str(described["note"]),
     )
+
+
+def _lexicon(described: list[int] | None, tensors: Tensors) -> Lexicon | None:
+    if described is None:
+        return None
+    view, places = described
+    word_N, weight_N = tensors["lexicon.word"].astype(np.int64), tensors["lexicon.weight"]
+    if word_N.shape != weight_N.shape or word_N.ndim != 1 or not 0 < places <= TOKENS:
+        raise CalibrationError("the calibration is damaged: its lexicon does not fit together")
+    return Lexicon(view=int(view), places=int(places), word_N=word_N, weight_N=weight_N)
 
 
 def _scorer_tensors(name: str, scorer: Perceptron | None) -> Tensors:

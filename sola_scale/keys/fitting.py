@@ -4,7 +4,7 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, F features.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +17,11 @@ from sola_scale.keys.calibration import Calibration, Keys, listwise_features
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.heads import Head, fit_head
 from sola_scale.keys.layout import Layout, Part, default_layout
-from sola_scale.keys.pairs import Pairs
+from sola_scale.keys.lexicon import Lexicon, fit_lexicon, vocabulary
+from sola_scale.keys.pairs import KINDS, Pairs
 from sola_scale.keys.perceptron import fit_perceptron
 from sola_scale.keys.problems import Problems, pose
-from sola_scale.keys.scorer import Floats, Perceptron, head_cosines, rivalry, sigmoid
+from sola_scale.keys.scorer import Floats, Perceptron, rivalry, sigmoid
 
 Bools = NDArray[np.bool_]
 
@@ -70,6 +71,7 @@ def fit_calibration(
         views_NVD,
         layout,
         model=fingerprint(backbone)["model"],
+        spelling=vocabulary(backbone.tokenizer),
         false_fire=false_fire,
         seed=seed,
         note=note,
@@ -82,6 +84,7 @@ def fit_from_views(
     layout: Layout,
     *,
     model: str,
+    spelling: Sequence[str] | None = None,
     false_fire: float = 0.01,
     seed: int = 0,
     folds: int = 3,
@@ -90,7 +93,8 @@ def fit_from_views(
     """Fit from views that are at hand: ``views_NVD`` has the texts of ``corpus`` and the views of ``layout``.
 
     Heads are fitted on the other folds of questions before a fold's problems are posed: a head is too good on the
-    pairs it was fitted on, and a scorer or a threshold fitted on those would trust it too much.
+    pairs it was fitted on, and a scorer or a threshold fitted on those would trust it too much. ``spelling`` is the
+    tokenizer's vocabulary, for a layout that compares words.
 
     Raises:
         CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
@@ -99,22 +103,25 @@ def fit_from_views(
     fold_N = (
         np.random.default_rng(seed).permutation(int(corpus.question_N.max()) + 1)[corpus.question_N] % folds
     )
+    lexicon = _fit_lexicon(views_NVD, layout, spelling)
     features, problems = [], []
     for fold in range(folds):
         heads = _fit_heads(corpus, views_NVD, layout, fold_N != fold)
-        draft = _draft(layout, heads, model)
+        draft = _draft(layout, heads, lexicon, model)
         keys = draft.keys(views_NVD.astype(np.float32))
         posed = pose(corpus, keys, queries=fold_N == fold)
         problems.append(posed)
         features.append(_Similarities.of(draft, keys, posed))
-    fitted = _fit_scorers(corpus, features, problems, false_fire=false_fire, seed=seed)
     heads = _fit_heads(corpus, views_NVD, layout, np.ones(len(corpus), dtype=np.bool_))
+    draft = _draft(layout, heads, lexicon, model)
+    fitted = _fit_scorers(corpus, features, problems, draft, false_fire=false_fire, seed=seed)
     return Calibration(
         views=layout.views,
         retrieval=heads[0],
         heads=tuple(heads[1:]),
         pair=fitted.pair,
         listwise=fitted.listwise,
+        lexicon=lexicon,
         threshold=fitted.threshold,
         false_fire=false_fire,
         model=model,
@@ -148,7 +155,16 @@ def _fit_heads(corpus: Corpus, views_NVD: NDArray[np.floating], layout: Layout, 
     ]
 
 
-def _draft(layout: Layout, heads: list[Head], model: str) -> Calibration:
+def _fit_lexicon(
+    views_NVD: NDArray[np.floating], layout: Layout, spelling: Sequence[str] | None
+) -> Lexicon | None:
+    if layout.words is None:
+        return None
+    place = layout.views.index(layout.words)
+    return fit_lexicon(views_NVD[:, place], spelling, view=place)
+
+
+def _draft(layout: Layout, heads: list[Head], lexicon: Lexicon | None, model: str) -> Calibration:
     blank = Perceptron(mean_F=np.zeros(1, np.float32), scale_F=np.ones(1, np.float32), weights=(), biases=())
     return Calibration(
         views=layout.views,
@@ -156,6 +172,7 @@ def _draft(layout: Layout, heads: list[Head], model: str) -> Calibration:
         heads=tuple(heads[1:]),
         pair=blank,
         listwise=blank,
+        lexicon=lexicon,
         threshold=0.5,
         false_fire=0.5,
         model=model,
@@ -164,25 +181,24 @@ def _draft(layout: Layout, heads: list[Head], model: str) -> Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Similarities:
-    """What scorers are fitted on: cosines of queries and candidates, and of candidates among each other."""
+    """What scorers are fitted on: likeness of queries and candidates, and of candidates among each other."""
 
-    cosines_QkH: Floats
-    among_QkkH: Floats
+    similar_QkS: Floats
+    among_QkkS: Floats
     distance_Qk: Floats
 
     @staticmethod
     def of(draft: Calibration, keys: Keys, problems: Problems) -> "_Similarities":
-        dims = [head.dim for head in draft.heads]
         wide_NM = keys.verification_BM.astype(np.float32)
-        cosines, among = [], []
+        similar, among = [], []
         for start in range(0, len(problems), 256):
             block = slice(start, start + 256)
             candidate_BkM = wide_NM[problems.candidate_Qk[block]]
-            cosines.append(head_cosines(wide_NM[problems.query_Q[block], None], candidate_BkM, dims))
-            among.append(head_cosines(candidate_BkM[:, :, None], candidate_BkM[:, None], dims))
+            similar.append(draft.similarities(wide_NM[problems.query_Q[block], None], candidate_BkM))
+            among.append(draft.similarities(candidate_BkM[:, :, None], candidate_BkM[:, None]))
         return _Similarities(
-            cosines_QkH=np.concatenate(cosines),
-            among_QkkH=np.concatenate(among),
+            similar_QkS=np.concatenate(similar),
+            among_QkkS=np.concatenate(among),
             distance_Qk=problems.distance_Qk,
         )
 
@@ -199,16 +215,19 @@ def _fit_scorers(
     corpus: Corpus,
     similar: list[_Similarities],
     problems: list[Problems],
+    draft: Calibration,
     *,
     false_fire: float,
     seed: int,
 ) -> _Fitted:
     """Fit both scorers on all folds; set the threshold on scores from scorers that did not see the fold."""
     pair = _fit(
-        [(part.cosines_QkH, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)], seed
+        [(part.similar_QkS, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)], seed
     )
+    weighing = replace(draft, pair=pair)
     lists = [
-        (_list_features(pair, part), posed.label_Qk) for part, posed in zip(similar, problems, strict=True)
+        (_list_features(weighing, part), posed.label_Qk)
+        for part, posed in zip(similar, problems, strict=True)
     ]
     scores = []
     for held, (features_QkF, _) in enumerate(lists):
@@ -216,9 +235,18 @@ def _fit_scorers(
         scores.append(sigmoid(seen(features_QkF)))
     score_Qk = np.concatenate(scores)
     unknown_Q = np.concatenate([~posed.known_Q for posed in problems])
-    role_Q = np.concatenate([corpus.role_N[posed.query_Q] for posed in problems])
+    role_Q = np.concatenate([_roles(corpus, posed) for posed in problems])
     threshold = choose_threshold(score_Qk.max(axis=1)[unknown_Q], role_Q[unknown_Q], false_fire)
     return _Fitted(pair, _fit(lists, seed), threshold)
+
+
+def _roles(corpus: Corpus, posed: Problems) -> NDArray[np.int64]:
+    """The role of each query among its candidates: a question that meets another one of its subject is a near miss."""
+    role_Q = corpus.role_N[posed.query_Q]
+    subject_Qk = corpus.subject_N[posed.candidate_Qk]
+    meets_Q = (subject_Qk == corpus.subject_N[posed.query_Q, None]).any(axis=1)
+    near_Q = (role_Q == ASKED) & meets_Q
+    return np.where(near_Q, KINDS.index("same-subject"), role_Q)
 
 
 def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: float) -> float:
@@ -234,11 +262,11 @@ def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: floa
     return min(1.0, float(np.nextafter(np.float32(max(needed)), np.float32(2))))
 
 
-def _list_features(pair: Perceptron, similar: _Similarities) -> Floats:
+def _list_features(weighing: Calibration, similar: _Similarities) -> Floats:
     groups_Qk = np.broadcast_to(np.arange(similar.distance_Qk.shape[1]), similar.distance_Qk.shape)
     mask_Qk = np.ones(similar.distance_Qk.shape, dtype=np.bool_)
-    rivals_Qkk = rivalry(pair(similar.among_QkkH), groups_Qk, mask_Qk)
-    return listwise_features(similar.cosines_QkH, similar.distance_Qk, rivals_Qkk)
+    rivals_Qkk = rivalry(weighing.pair_logits(similar.among_QkkS), groups_Qk, mask_Qk)
+    return listwise_features(similar.similar_QkS, similar.distance_Qk, rivals_Qkk)
 
 
 def _fit(parts: list[tuple[Floats, Bools]], seed: int) -> Perceptron:
