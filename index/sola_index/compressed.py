@@ -77,9 +77,14 @@ class CompressedTier(abc.ABC):
         deep = int(max(self.config.deep, 8 * k) * stretch)
         return min(shallow, self.covered), min(deep, self.covered)
 
+    def hard(self, shortlist: Shortlist, reach: float) -> Rows:
+        """Numbers of the queries whose nearest key so far is farther than ``reach`` times the typical code error."""
+        limit = np.float32(reach**2 * self.measures.trained_error)
+        return (shortlist.nearest_squared_M > limit).nonzero()[0]
+
     @abc.abstractmethod
-    def propose(self, shortlists: list[Shortlist], queries_MD: Floats, dead_share: float, k: int) -> None:
-        """Offer likely near rows to the shortlist of each query."""
+    def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
+        """Offer likely near rows to the queries of a shortlist."""
 
     @abc.abstractmethod
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:
@@ -147,8 +152,7 @@ class CompressedTier(abc.ABC):
         hashes_N, rows_N = self.twins.columns()
         return {
             "codes": faiss.serialize_index(self.codes),
-            "centre": self.frame.centre_D,
-            "turn": self.frame.turn_DZ,
+            **self.frame.dump(),
             "hashes": hashes_N,
             "hashed_rows": rows_N,
             "measures": np.array(dataclasses.astuple(self.measures), np.float64),
@@ -162,7 +166,7 @@ class CompressedTier(abc.ABC):
 
 def restore_parts(dim: int, arrays: dict[str, npt.NDArray[Any]]) -> tuple[Frame, Any, Measures, TwinTable]:
     """What `CompressedTier.dump` gave, as objects."""
-    frame = Frame(np.array(arrays["centre"]), np.array(arrays["turn"]).reshape(dim, -1))
+    frame = Frame.restore(dim, arrays)
     covered, trained_on, *rest = arrays["measures"].tolist()
     measures = Measures(int(covered), int(trained_on), *rest)
     twins = TwinTable.restore(dim, np.array(arrays["hashes"]), np.array(arrays["hashed_rows"]))

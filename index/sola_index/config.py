@@ -25,19 +25,20 @@ class IndexConfig:
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
-    shallow: int = 128
+    shallow: int = 48
     """Codes whose keys are measured first."""
-    deep: int = 512
+    deep: int = 384
     """Codes whose keys are measured when the nearest of the first is not near."""
-    nearness: float = 1.2
-    """A key is near when it is nearer than this multiple of the typical error of a code."""
-    first_share: float = 0.05
-    """Share of the lists looked into first; at least eight."""
-    slant: float = 0.5
-    """Further lists are looked into where a key at the list's typical radius, seen under an angle with this cosine
-    from its centre, would be nearer than the nearest found."""
-    most_lists: float = 0.5
-    """Greatest share of the lists that a query looks into."""
+    nearness: float = 1.4
+    """A query is hard when its nearest key so far is farther than this multiple of the typical error of a code."""
+    farness: float = 1.65
+    """It is among the hardest when that key is farther than this multiple."""
+    first_share: float = 0.04
+    """Share of the lists that every query looks into; at least eight."""
+    hard_share: float = 0.25
+    """Share of the lists that a hard query looks into."""
+    hardest_share: float = 1.0
+    """Share of the lists that the hardest queries look into."""
     sample: int = 81_920
     """Most rows that training looks at."""
     seed: int = 1234
@@ -60,8 +61,12 @@ class IndexConfig:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
         if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
-        if not 0 < self.first_share <= 1 or not 0 < self.most_lists <= 1 or not 0 <= self.slant < 1:
-            raise KeyIndexError("first_share and most_lists are shares, and slant is a cosine below one")
+        if not 0 < self.first_share <= self.hard_share <= self.hardest_share <= 1:
+            raise KeyIndexError(
+                "first_share, hard_share and hardest_share are shares, none below the one before"
+            )
+        if not 0 <= self.nearness <= self.farness:
+            raise KeyIndexError("nearness must not be negative, nor above farness")
         if min(self.tail, self.shallow) < 1 or self.deep < self.shallow:
             raise KeyIndexError("tail and shallow must be at least one, and deep at least shallow")
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:

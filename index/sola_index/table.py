@@ -133,18 +133,17 @@ class KeyTable:
         keys_CD[~in_base_C] = self.tail_ND[rows_C[~in_base_C] - base]
         return keys_CD
 
-    def squared_distances(self, query_D: Floats, rows_C: Rows) -> Floats:
-        """Squared distances of rows, float32 [C]; see `sola_index.distances`."""
+    def squared_distances(self, queries_MD: Floats, rows_MC: Rows) -> Floats:
+        """Squared distances of rows, float32 [M, C], infinite at row -1; see `sola_index.distances`."""
         base = len(self.base_ND)
         if base == 0:
-            return squared_distances(query_D, self.tail_ND, rows_C)
-        in_base_C = rows_C < base
-        if in_base_C.all():
-            return squared_distances(query_D, self.base_ND, rows_C)
-        squared_C = np.empty(len(rows_C), np.float32)
-        squared_C[in_base_C] = squared_distances(query_D, self.base_ND, rows_C[in_base_C])
-        squared_C[~in_base_C] = squared_distances(query_D, self.tail_ND, rows_C[~in_base_C] - base)
-        return squared_C
+            return squared_distances(queries_MD, self.tail_ND, rows_MC)
+        in_tail_MC = rows_MC >= base
+        if not in_tail_MC.any():
+            return squared_distances(queries_MD, self.base_ND, rows_MC)
+        in_base_MC = squared_distances(queries_MD, self.base_ND, np.where(in_tail_MC, -1, rows_MC))
+        beyond_MC = squared_distances(queries_MD, self.tail_ND, np.where(in_tail_MC, rows_MC - base, -1))
+        return np.minimum(in_base_MC, beyond_MC)
 
     def blocks(self, start: int, end: int, size: int) -> Iterator[Block]:
         """Runs of at most ``size`` rows covering ``start:end``, dead rows included, without copying."""
