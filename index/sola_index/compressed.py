@@ -195,6 +195,11 @@ def lookup_slack(quantizer: Any, query_Z: Floats) -> float:
     return float(quantizer.M * max(span_G.max() / 255, span_G.sum() / 65535))
 
 
+def set_training(quantizer: Any, seed: int) -> None:
+    """How a product quantizer is to be trained: sixteen centroids a symbol have settled after ten rounds."""
+    quantizer.cp.seed, quantizer.cp.niter = seed, 10
+
+
 def sub_quantizers(frame: Frame) -> int:
     """Symbols a code has."""
     return frame.width // GROUP

@@ -12,6 +12,9 @@ from sola_index.contract import Floats, Rows
 GROUP = 4
 """Dimensions behind one 4-bit symbol."""
 
+ENOUGH = 16_384
+"""Rows of a sample that tell mean and covariance well enough."""
+
 WIDEST = 1024
 """More dimensions than this are projected away: 16-bit sums of more than 256 table entries would overflow."""
 
@@ -38,6 +41,7 @@ class Frame:
         8-bit tables of the scan to the span of the first. Dealing them out evens that and costs nothing at search
         time; on real keys its codes are nearer to the keys than after a random rotation (``docs/design/key-index.md``).
         """
+        sample_ND = sample_ND[:: -(-len(sample_ND) // ENOUGH)]
         centre_D = sample_ND.mean(0, dtype=np.float64).astype(np.float32)
         width = min(sample_ND.shape[1], WIDEST)
         leading_DW = None

@@ -7,7 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sola_index.backend import faiss
-from sola_index.compressed import CompressedTier, Measures, code_errors, restore_parts, sub_quantizers
+from sola_index.compressed import (
+    CompressedTier,
+    Measures,
+    code_errors,
+    restore_parts,
+    set_training,
+    sub_quantizers,
+)
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Rows
 from sola_index.exact import rounding
@@ -48,7 +55,8 @@ class ListsTier(CompressedTier):
         quantizer = faiss.IndexFlatL2(frame.width)
         codes = faiss.IndexIVFPQFastScan(quantizer, frame.width, lists, sub_quantizers(frame), 4)
         codes.by_residual = False  # one lookup table for all lists instead of one each
-        codes.cp.niter, codes.cp.seed, codes.pq.cp.seed = ITERATIONS, config.seed, config.seed
+        codes.cp.niter, codes.cp.seed = ITERATIONS, config.seed
+        set_training(codes.pq, config.seed)
         codes.cp.max_points_per_centroid = 4 * KEYS_A_LIST
         codes.train(sample_NZ)
         error = float(code_errors(codes.pq, sample_NZ).mean())

@@ -6,7 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sola_index.backend import faiss
-from sola_index.compressed import CompressedTier, Measures, code_errors, restore_parts, sub_quantizers
+from sola_index.compressed import (
+    CompressedTier,
+    Measures,
+    code_errors,
+    restore_parts,
+    set_training,
+    sub_quantizers,
+)
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Rows
 from sola_index.frame import Frame
@@ -27,7 +34,7 @@ class ScanTier(CompressedTier):
         frame = Frame.fit(sample_ND)
         sample_NZ = frame(sample_ND)
         codes = faiss.IndexPQFastScan(frame.width, sub_quantizers(frame), 4)
-        codes.pq.cp.seed = config.seed
+        set_training(codes.pq, config.seed)
         codes.train(sample_NZ)
         error = float(code_errors(codes.pq, sample_NZ).mean())
         measures = Measures(trained_on=rows, trained_error=error, recent_error=error)
