@@ -9,7 +9,7 @@ from sola_index import BackendError, IndexConfig, KeyIndex, KeyIndexError, exact
 from sola_index.backend import check_builds
 from sola_index.compressed import code_errors, lookup_slack
 from sola_index.distances import squared_distances
-from sola_index.frame import Frame
+from sola_index.frame import Frame, deal
 from sola_index.lists import imbalance
 from sola_index.table import KeyTable
 from sola_index.testing.conformance import consecutive, hard_keys, unit_keys
@@ -77,6 +77,15 @@ def test_a_frame_never_lengthens_a_distance():
         assert (after <= before * (1 + 1e-4)).all()
         if dim <= 1024:
             np.testing.assert_allclose(after, before, rtol=1e-4)
+
+
+def test_every_symbol_gets_as_many_strong_dimensions_as_weak_ones():
+    """Dealt out, the groups behind the symbols carry nearly the same variance, and every dimension comes once."""
+    source_Z = deal(np.arange(64.0, 0, -1))
+    assert sorted(source_Z.tolist()) == list(range(64))
+    carried_G = (64.0 - source_Z).reshape(-1, 4).sum(1)
+    assert carried_G.max() == carried_G.min()
+    assert sorted(deal(np.ones(30)).tolist()) == list(range(32))
 
 
 def test_wide_keys_are_searched_through_a_projection():
