@@ -27,18 +27,17 @@ class IndexConfig:
     """Rows that may wait, searched exactly, until they are encoded together."""
     shallow: int = 48
     """Codes whose keys are measured first."""
-    deep: int = 384
-    """Codes whose keys are measured when the nearest of the first is not near."""
-    nearness: float = 1.4
+    deep: int = 256
+    """Codes whose keys are measured besides when the nearest of the first is not near."""
+    nearness: float = 1.0
     """A query is hard when its nearest key so far is farther than this multiple of the typical error of a code."""
-    farness: float = 1.65
-    """It is among the hardest when that key is farther than this multiple."""
-    first_share: float = 0.04
+    farness: float = 2.2
+    """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
+    grows with the square of the distance from ``nearness``."""
+    hard_codes: int = 131_072
+    """Codes that a hard query looks at, at least: choosing among so few would save less than it loses."""
+    first_share: float = 0.08
     """Share of the lists that every query looks into; at least eight."""
-    hard_share: float = 0.25
-    """Share of the lists that a hard query looks into."""
-    hardest_share: float = 1.0
-    """Share of the lists that the hardest queries look into."""
     sample: int = 81_920
     """Most rows that training looks at."""
     seed: int = 1234
@@ -61,14 +60,12 @@ class IndexConfig:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
         if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
-        if not 0 < self.first_share <= self.hard_share <= self.hardest_share <= 1:
+        if not 0 < self.first_share <= 1 or not 0 <= self.nearness < self.farness:
+            raise KeyIndexError("first_share must be a share, and farness above nearness")
+        if min(self.tail, self.shallow, self.hard_codes) < 1 or self.deep < self.shallow:
             raise KeyIndexError(
-                "first_share, hard_share and hardest_share are shares, none below the one before"
+                "tail, shallow and hard_codes must be at least one, and deep at least shallow"
             )
-        if not 0 <= self.nearness <= self.farness:
-            raise KeyIndexError("nearness must not be negative, nor above farness")
-        if min(self.tail, self.shallow) < 1 or self.deep < self.shallow:
-            raise KeyIndexError("tail and shallow must be at least one, and deep at least shallow")
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
             raise KeyIndexError(
                 "device_flat, device_spare and device_probes must be at least one, device_stale a share"

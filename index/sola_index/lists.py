@@ -24,14 +24,20 @@ from sola_index.shortlist import Shortlist
 # Shapes: M queries, N keys, D dimensions, Z dimensions of the frame, L lists, R candidates a query.
 ListNumbers = npt.NDArray[np.int64]
 ITERATIONS = 10
+TINY = 1e-20
+"""Stands for a code error of zero, which keys that are all alike have."""
+
 FEWEST_LISTS = 8
 KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
 
 
 def lists_for(rows: int) -> int:
-    """A power of two near the square root of the rows: the costs of choosing lists and of scanning them balance."""
-    return int(2 ** round(np.log2(np.sqrt(max(rows, 64)))))
+    """A power of two near the square root of twice the rows, for there will be more.
+
+    With so many lists the cost of choosing some of them and that of scanning them balance.
+    """
+    return int(2 ** round(np.log2(np.sqrt(2 * max(rows, 32)))))
 
 
 class ListsTier(CompressedTier):
@@ -44,6 +50,8 @@ class ListsTier(CompressedTier):
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
         self._doubled_LZ: Floats = 2.0 * self.centroids_LZ
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
+        lists = len(self.centroids_LZ)
+        self._first = min(lists, max(FEWEST_LISTS, round(self.config.first_share * lists)))
         self.trained_imbalance = 0.0
 
     @classmethod
@@ -77,35 +85,27 @@ class ListsTier(CompressedTier):
         # Squared distances to the centroids, less the query's own squared length: the order is the same.
         score_ML = queries_MZ @ self._doubled_LZ.T
         np.subtract(self._squared_L, score_ML, out=score_ML)
-        first = self._share(self.config.first_share)
+        first = self._first
         shallow, deep = self.depths(dead_share, k)
         nearest_MF = score_ML.argpartition(first - 1, axis=1)[:, :first]
         shortlist.offer(self.scan(queries_MZ, shallow, nearest_MF)[1])
-        hard_H = self.hard(shortlist, self.config.nearness)
+        hard_H = self.hard(shortlist)
         if len(hard_H):
             np.put_along_axis(score_ML, nearest_MF, -np.inf, axis=1)
-            self._look_further(shortlist, queries_MZ, score_ML, hard_H, deep)
+            further_HF = self._further(score_ML[hard_H], shortlist.nearest_squared_M[hard_H])
+            shortlist.offer_to(hard_H, self.scan(queries_MZ[hard_H], deep, further_HF)[1])
 
-    def _look_further(
-        self, shortlist: Shortlist, queries_MZ: Floats, score_ML: Floats, hard_H: Rows, deep: int
-    ) -> None:
-        """Look into further lists, of which those looked into before have the score -inf."""
-        first = self._share(self.config.first_share)
-        hardest_M = np.zeros(len(queries_MZ), np.bool_)
-        hardest_M[self.hard(shortlist, self.config.farness)] = True
-        for share, asking_H in (
-            (self.config.hard_share, hard_H[~hardest_M[hard_H]]),
-            (self.config.hardest_share, hard_H[hardest_M[hard_H]]),
-        ):
-            last = self._share(share)
-            if len(asking_H) and last > first:
-                further_HF = score_ML[asking_H].argpartition((first - 1, last - 1), axis=1)[:, first:last]
-                shortlist.offer_to(asking_H, self.scan(queries_MZ[asking_H], deep, further_HF)[1])
-
-    def _share(self, share: float) -> int:
-        """So many of the lists, at least a few."""
-        lists = len(self.centroids_LZ)
-        return min(lists, max(FEWEST_LISTS, round(share * lists)))
+    def _further(self, score_HL: Floats, nearest_squared_H: Floats) -> ListNumbers:
+        """Further lists for hard queries, -1 at the end of short lines; lists of the score -inf are known already."""
+        known, lists = self._first, len(self.centroids_LZ)
+        near, far = self.config.nearness, self.config.farness
+        distance_H = np.sqrt(nearest_squared_H / max(self.measures.trained_error, TINY))
+        least = self.config.hard_codes / max(1, self.covered)
+        share_H = np.clip(((distance_H - near) / (far - near)) ** 2, min(least, 1.0), 1.0)
+        last_H = known + np.ceil(share_H * (lists - known)).astype(np.int64)
+        last = int(last_H.max())
+        nearest_HL = score_HL.argpartition(np.unique(np.append(last_H, known)) - 1, axis=1)
+        return np.where(np.arange(known, last) < last_H[:, None], nearest_HL[:, known:last], -1)
 
     def reachable(self, query_Z: Floats, radius: float) -> ListNumbers | None:
         """Lists that the bisector bound cannot exclude.
@@ -173,7 +173,7 @@ class ListsTier(CompressedTier):
         return np.array([lists.list_size(number) for number in range(self.codes.nlist)], np.int64)
 
 
-@functools.lru_cache
+@functools.lru_cache(maxsize=4096)
 def looking_into(lists: int) -> Any:
     """Search parameters of faiss that look into so many lists."""
     return faiss.SearchParametersIVF(nprobe=lists)

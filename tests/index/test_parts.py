@@ -162,8 +162,8 @@ def test_two_builds_of_faiss_are_refused_with_the_fix():
         {"deep": 1},
         {"sample": 100},
         {"device_stale": 0.0},
-        {"nearness": 2.0},
-        {"hard_share": 0.01},
+        {"nearness": 3.0},
+        {"first_share": 0.0},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
