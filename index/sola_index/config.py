@@ -25,19 +25,21 @@ class IndexConfig:
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
-    shallow: int = 48
+    shallow: int = 40
     """Codes whose keys are measured first."""
-    deep: int = 256
+    deep: int = 320
     """Codes whose keys are measured besides when the nearest of the first is not near."""
     nearness: float = 1.0
     """A query is hard when its nearest key so far is farther than this multiple of the typical error of a code."""
     farness: float = 2.2
     """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
     grows with the square of the distance from ``nearness``."""
-    hard_codes: int = 131_072
-    """Codes that a hard query looks at, at least: choosing among so few would save less than it loses."""
     first_share: float = 0.08
     """Share of the lists that every query looks into; at least eight."""
+    first_codes: int = 24_576
+    """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
+    hard_codes: int = 131_072
+    """Codes that a hard query looks at, at least."""
     sample: int = 81_920
     """Most rows that training looks at."""
     seed: int = 1234
@@ -62,9 +64,9 @@ class IndexConfig:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
         if not 0 < self.first_share <= 1 or not 0 <= self.nearness < self.farness:
             raise KeyIndexError("first_share must be a share, and farness above nearness")
-        if min(self.tail, self.shallow, self.hard_codes) < 1 or self.deep < self.shallow:
+        if min(self.tail, self.shallow, self.first_codes, self.hard_codes) < 1 or self.deep < self.shallow:
             raise KeyIndexError(
-                "tail, shallow and hard_codes must be at least one, and deep at least shallow"
+                "tail, shallow, first_codes and hard_codes must be at least one, and deep at least shallow"
             )
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
             raise KeyIndexError(

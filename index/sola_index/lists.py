@@ -1,6 +1,7 @@
 """The compressed lists tier: codes in Voronoi cells, as many of them looked into as the query's difficulty asks."""
 
 import functools
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,8 +51,6 @@ class ListsTier(CompressedTier):
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
         self._doubled_LZ: Floats = 2.0 * self.centroids_LZ
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
-        lists = len(self.centroids_LZ)
-        self._first = min(lists, max(FEWEST_LISTS, round(self.config.first_share * lists)))
         self.trained_imbalance = 0.0
 
     @classmethod
@@ -85,27 +84,32 @@ class ListsTier(CompressedTier):
         # Squared distances to the centroids, less the query's own squared length: the order is the same.
         score_ML = queries_MZ @ self._doubled_LZ.T
         np.subtract(self._squared_L, score_ML, out=score_ML)
-        first = self._first
         shallow, deep = self.depths(dead_share, k)
+        first = self._lists_holding(self.config.first_codes, self.config.first_share)
         nearest_MF = score_ML.argpartition(first - 1, axis=1)[:, :first]
         shortlist.offer(self.scan(queries_MZ, shallow, nearest_MF)[1])
         hard_H = self.hard(shortlist)
         if len(hard_H):
-            np.put_along_axis(score_ML, nearest_MF, -np.inf, axis=1)
-            further_HF = self._further(score_ML[hard_H], shortlist.nearest_squared_M[hard_H])
-            shortlist.offer_to(hard_H, self.scan(queries_MZ[hard_H], deep, further_HF)[1])
+            more_HF = self._more(score_ML[hard_H], shortlist.nearest_squared_M[hard_H])
+            shortlist.start_over(hard_H)
+            shortlist.offer_to(hard_H, self.scan(queries_MZ[hard_H], deep, more_HF)[1])
 
-    def _further(self, score_HL: Floats, nearest_squared_H: Floats) -> ListNumbers:
-        """Further lists for hard queries, -1 at the end of short lines; lists of the score -inf are known already."""
-        known, lists = self._first, len(self.centroids_LZ)
+    def _lists_holding(self, codes: int, share: float) -> int:
+        """How many lists hold so many codes, and so great a share of them, if lists are even."""
+        lists = len(self.centroids_LZ)
+        share = min(1.0, max(share, codes / max(1, self.covered)))
+        return max(min(FEWEST_LISTS, lists), math.ceil(share * lists))
+
+    def _more(self, score_HL: Floats, nearest_squared_H: Floats) -> ListNumbers:
+        """The nearest lists of hard queries, the more the harder they are; -1 at the end of short lines."""
         near, far = self.config.nearness, self.config.farness
         distance_H = np.sqrt(nearest_squared_H / max(self.measures.trained_error, TINY))
-        least = self.config.hard_codes / max(1, self.covered)
-        share_H = np.clip(((distance_H - near) / (far - near)) ** 2, min(least, 1.0), 1.0)
-        last_H = known + np.ceil(share_H * (lists - known)).astype(np.int64)
+        share_H = np.minimum((distance_H - near) / (far - near), 1.0) ** 2
+        least = self._lists_holding(self.config.hard_codes, self.config.first_share)
+        last_H = np.maximum(least, np.ceil(share_H * self.codes.nlist).astype(np.int64))
         last = int(last_H.max())
-        nearest_HL = score_HL.argpartition(np.unique(np.append(last_H, known)) - 1, axis=1)
-        return np.where(np.arange(known, last) < last_H[:, None], nearest_HL[:, known:last], -1)
+        nearest_HL = score_HL.argpartition(np.unique(last_H) - 1, axis=1)[:, :last]
+        return np.where(np.arange(last) < last_H[:, None], nearest_HL, -1)
 
     def reachable(self, query_Z: Floats, radius: float) -> ListNumbers | None:
         """Lists that the bisector bound cannot exclude.
