@@ -11,7 +11,7 @@ class IndexConfig:
 
     scan_from: int = 4_096
     """Rows from which codes are scanned instead of full keys."""
-    lists_from: int = 65_536
+    lists_from: int = 131_072
     """Rows from which codes lie in lists."""
     growth: float = 6.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
@@ -31,11 +31,13 @@ class IndexConfig:
     """Codes whose keys are measured besides when the nearest of the first is not near."""
     nearness: float = 1.0
     """A query is hard when its nearest key so far is farther than this multiple of the typical error of a code."""
-    farness: float = 2.2
+    farness: float = 2.4
     """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
     grows with the square of the distance from ``nearness``."""
-    first_share: float = 0.08
+    first_share: float = 0.03
     """Share of the lists that every query looks into; at least eight."""
+    hard_share: float = 0.2
+    """Share of the lists that a hard query looks into, at least."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
     hard_codes: int = 131_072
@@ -62,8 +64,10 @@ class IndexConfig:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
         if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
-        if not 0 < self.first_share <= 1 or not 0 <= self.nearness < self.farness:
-            raise KeyIndexError("first_share must be a share, and farness above nearness")
+        if not 0 < self.first_share <= self.hard_share <= 1 or not 0 <= self.nearness < self.farness:
+            raise KeyIndexError(
+                "first_share and hard_share are shares, the second not below, and farness is above nearness"
+            )
         if min(self.tail, self.shallow, self.first_codes, self.hard_codes) < 1 or self.deep < self.shallow:
             raise KeyIndexError(
                 "tail, shallow, first_codes and hard_codes must be at least one, and deep at least shallow"

@@ -28,6 +28,9 @@ ITERATIONS = 10
 TINY = 1e-20
 """Stands for a code error of zero, which keys that are all alike have."""
 
+ONE_BY_ONE = 11
+"""faiss's way of scanning that looks into the lists of one query after the other; a fifth faster for a single query."""
+
 FEWEST_LISTS = 8
 KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
@@ -48,6 +51,7 @@ class ListsTier(CompressedTier):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
+        self.codes.implem = ONE_BY_ONE
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
         self._doubled_LZ: Floats = 2.0 * self.centroids_LZ
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
@@ -105,7 +109,7 @@ class ListsTier(CompressedTier):
         near, far = self.config.nearness, self.config.farness
         distance_H = np.sqrt(nearest_squared_H / max(self.measures.trained_error, TINY))
         share_H = np.minimum((distance_H - near) / (far - near), 1.0) ** 2
-        least = self._lists_holding(self.config.hard_codes, self.config.first_share)
+        least = self._lists_holding(self.config.hard_codes, self.config.hard_share)
         last_H = np.maximum(least, np.ceil(share_H * self.codes.nlist).astype(np.int64))
         last = int(last_H.max())
         nearest_HL = score_HL.argpartition(np.unique(last_H) - 1, axis=1)[:, :last]

@@ -164,6 +164,7 @@ def test_two_builds_of_faiss_are_refused_with_the_fix():
         {"device_stale": 0.0},
         {"nearness": 3.0},
         {"first_share": 0.0},
+        {"hard_share": 0.01},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
