@@ -52,9 +52,8 @@ def reason_to_rebuild(config: IndexConfig, state: State) -> str | None:
     if is_bulk(state):
         return "bulk load"
     known = tier.measures
-    outgrown = live >= config.growth * known.trained_on
-    # Codes in one piece do not care how many there are.
-    if tier_for(config, live) is ListsTier and (isinstance(tier, ScanTier) or outgrown):
+    outgrown = isinstance(tier, ScanTier) and tier_for(config, live) is ListsTier
+    if outgrown or live >= config.growth * known.trained_on:
         return "growth"
     if known.recent_error > config.drift * known.trained_error and rows > 1.05 * known.trained_on:
         return "drift"
