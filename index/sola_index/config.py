@@ -29,14 +29,14 @@ class IndexConfig:
     """Codes whose keys are measured first."""
     deep: int = 320
     """Codes whose keys are measured besides when the nearest of the first is not near."""
-    nearness: float = 1.0
+    nearness: float = 0.85
     """A query is hard when its nearest key so far is farther than this multiple of the typical error of a code."""
-    farness: float = 2.4
+    farness: float = 2.6
     """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
     grows with the square of the distance from ``nearness``."""
     first_share: float = 0.03
     """Share of the lists that every query looks into; at least eight."""
-    hard_share: float = 0.2
+    hard_share: float = 0.15
     """Share of the lists that a hard query looks into, at least."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""

@@ -112,7 +112,7 @@ class ListsTier(CompressedTier):
         least = self._lists_holding(self.config.hard_codes, self.config.hard_share)
         last_H = np.maximum(least, np.ceil(share_H * self.codes.nlist).astype(np.int64))
         last = int(last_H.max())
-        nearest_HL = score_HL.argpartition(np.unique(last_H) - 1, axis=1)[:, :last]
+        nearest_HL = score_HL.argpartition(sorted({last - 1 for last in last_H.tolist()}), axis=1)[:, :last]
         return np.where(np.arange(last) < last_H[:, None], nearest_HL, -1)
 
     def reachable(self, query_Z: Floats, radius: float) -> ListNumbers | None:
