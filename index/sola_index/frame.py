@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from sola_index.contract import Floats, Rows
 
-# Shapes: N keys, D dimensions, W dimensions kept, Z dimensions of the frame, G symbols.
+# Shapes: N keys, D dimensions, W dimensions kept, Z dimensions of the frame, G symbols, R rounds of dealing.
 GROUP = 4
 """Dimensions behind one 4-bit symbol."""
 

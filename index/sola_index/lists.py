@@ -22,16 +22,19 @@ from sola_index.exact import rounding
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
 
-# Shapes: M queries, N keys, D dimensions, Z dimensions of the frame, L lists, R candidates a query.
+# Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, L lists, F nearest of them,
+# R candidates a query.
 ListNumbers = npt.NDArray[np.int64]
 ITERATIONS = 10
 TINY = 1e-20
 """Stands for a code error of zero, which keys that are all alike have."""
 
 ONE_BY_ONE = 11
-"""faiss's way of scanning that looks into the lists of one query after the other; a fifth faster for a single query."""
+"""The way of faiss that scans list by list for one query after the other; a fifth faster for a single query."""
 
 FEWEST_LISTS = 8
+"""Lists that every query looks into, if there are so many."""
+
 KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
 

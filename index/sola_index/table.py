@@ -8,10 +8,13 @@ import numpy.typing as npt
 
 from sola_index.contract import Floats, Ids, Rows
 from sola_index.distances import squared_distances
-from sola_index.errors import UnknownIdError
+from sola_index.errors import KeyIndexError, UnknownIdError
 
 # Shapes: N rows, D dimensions, C candidate rows.
 FIRST_CAPACITY = 1024
+MOST_ROWS = 2**31 - 1
+"""Row numbers take 32 bits, with a sign, where candidates are ranked."""
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -62,6 +65,8 @@ class KeyTable:
     def append(self, ids_N: Ids, keys_ND: Floats) -> None:
         """Append checked rows; they become visible together, when ``count`` moves."""
         start, end = self.count, self.count + len(ids_N)
+        if end > MOST_ROWS:
+            raise KeyIndexError(f"an index holds at most {MOST_ROWS} rows")
         self._reserve(end)
         base = len(self.base_ND)
         self.ids_N[start:end] = ids_N
