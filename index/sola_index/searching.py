@@ -38,9 +38,14 @@ class Searcher:
 
     def exact(self, state: State, queries_MD: Floats, k: int) -> Ranks:
         """The k nearest of all live rows, [M, K]."""
-        shortlist = Shortlist(state.table, self._metric, queries_MD)
-        shortlist.offer(padded(exact.nearest(state.table, queries_MD, k, 0, state.table.count)))
-        return shortlist.best(k)
+        ranks_MK = np.full((len(queries_MD), k), NOTHING)
+        candidates = exact.nearest(state.table, queries_MD, k, 0, state.table.count)
+        # One by one: a query among equal keys may have as many candidates as there are rows.
+        for query, rows_C in enumerate(candidates):
+            shortlist = Shortlist(state.table, self._metric, queries_MD[query : query + 1])
+            shortlist.offer(rows_C[None])
+            ranks_MK[query] = shortlist.best(k)[0]
+        return ranks_MK
 
     def _propose(self, state: State, shortlist: Shortlist, k: int) -> None:
         """Offer the rows that are probably nearest, and certainly those equal to a query or not encoded yet."""
@@ -55,8 +60,7 @@ class Searcher:
             self._mirror.propose(shortlist, k)
         elif covered < table.count:
             self._tail(state, shortlist, covered, k)
-        for query, rows_C in tier.twins.matches(shortlist.queries_MD).items():
-            shortlist.offer_again(query, rows_C)
+        shortlist.offer_again(tier.twins.matches(shortlist.queries_MD))
 
     def _tail(self, state: State, shortlist: Shortlist, covered: int, k: int) -> None:
         """Offer the rows that are not encoded yet: all of a few, the nearest of many."""

@@ -57,12 +57,14 @@ class Shortlist:
         for ranks_MC in self._ranks:
             ranks_MC[asking_H] = NOTHING
 
-    def offer_again(self, query: int, rows_C: Rows) -> None:
-        """Offer rows to one query of which some may have been offered to it before."""
-        known = [row_numbers(ranks_MC[query : query + 1])[0] for ranks_MC in self._ranks]
-        new_C = np.setdiff1d(rows_C, np.concatenate([rows_C[:0], *known]))
-        if len(new_C):
-            self.offer_to(np.array([query]), new_C[None])
+    def offer_again(self, rows_by_query: dict[int, Rows]) -> None:
+        """Offer rows to queries by number; some of them may have been offered before."""
+        new_rows = []
+        for query, rows_C in rows_by_query.items():
+            known = [row_numbers(ranks_MC[query : query + 1])[0] for ranks_MC in self._ranks]
+            new_rows.append(np.setdiff1d(rows_C, np.concatenate([rows_C[:0], *known])))
+        if any(map(len, new_rows)):
+            self.offer_to(np.array(list(rows_by_query)), padded(new_rows))
 
     def _measure(self, queries_MD: Floats, rows_MC: Rows) -> tuple[Ranks, Floats]:
         """Ranks of the live ones of these rows, and the least squared distance of each query."""
