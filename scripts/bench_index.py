@@ -14,6 +14,8 @@ import dataclasses
 import gc
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -198,11 +200,9 @@ def lifecycle(index: KeyIndex, keys_ND: np.ndarray) -> dict[str, float]:
         index.snapshot(folder, 1)
         times["snapshot_s"] = time.perf_counter() - started
         started = time.perf_counter()
-        before = anonymous_bytes()
         again, _ = KeyIndex.load(folder)
         times["open_s"] = time.perf_counter() - started
-        # The keys of an opened index are mapped: what it adds to the process's own memory is all the rest.
-        times["opened_beside_keys_mb"] = (anonymous_bytes() - before) / 1e6
+        times["opened_beside_keys_mb"] = opened_beside_keys(folder) / 1e6
         started = time.perf_counter()
         again.snapshot(folder, 2)
         times["snapshot_again_s"] = time.perf_counter() - started
@@ -213,10 +213,15 @@ def lifecycle(index: KeyIndex, keys_ND: np.ndarray) -> dict[str, float]:
     return times
 
 
-def anonymous_bytes() -> int:
-    """Resident memory of this process that is no mapped file."""
-    memory = psutil.Process().memory_info()
-    return int(memory.rss - memory.shared)
+def opened_beside_keys(folder: str) -> int:
+    """Bytes that opening a snapshot adds to a fresh process's own memory: the keys are mapped, so this is all the rest."""
+    code = (
+        "import psutil, sys; from sola_index import KeyIndex\n"
+        "own = lambda: (memory := psutil.Process().memory_info()).rss - memory.shared\n"
+        "before = own(); index, _ = KeyIndex.load(sys.argv[1]); print(own() - before)"
+    )
+    command = [sys.executable, "-c", code, folder]
+    return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
 def churn(keys_ND: np.ndarray, writes: int) -> dict[str, float]:

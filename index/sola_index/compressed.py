@@ -77,9 +77,9 @@ class CompressedTier(abc.ABC):
         deep = int(max(self.config.deep, 8 * k) * stretch)
         return min(shallow, self.covered), min(deep, self.covered)
 
-    def hard(self, shortlist: Shortlist) -> Rows:
-        """Numbers of the queries whose nearest key so far is not near."""
-        limit = np.float32(self.config.nearness**2 * self.measures.trained_error)
+    def hard(self, shortlist: Shortlist, nearness: float) -> Rows:
+        """Numbers of the queries whose nearest key so far is farther than so many typical errors of a code."""
+        limit = np.float32(nearness**2 * self.measures.trained_error)
         return (shortlist.nearest_squared_M > limit).nonzero()[0]
 
     @abc.abstractmethod

@@ -25,12 +25,15 @@ class IndexConfig:
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
-    shallow: int = 40
+    shallow: int = 48
     """Codes whose keys are measured first."""
     deep: int = 320
     """Codes whose keys are measured besides when the nearest of the first is not near."""
+    scan_nearness: float = 1.35
+    """In the scan tier a query is hard when its nearest key so far is farther than this multiple of the typical error
+    of a code."""
     nearness: float = 0.85
-    """A query is hard when its nearest key so far is farther than this multiple of the typical error of a code."""
+    """The same in the lists tier, where an easy query may lose more."""
     farness: float = 2.6
     """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
     grows with the square of the distance from ``nearness``."""
@@ -64,9 +67,13 @@ class IndexConfig:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
         if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
-        if not 0 < self.first_share <= self.hard_share <= 1 or not 0 <= self.nearness < self.farness:
+        if (
+            not 0 < self.first_share <= self.hard_share <= 1
+            or not 0 <= self.nearness < self.farness
+            or self.scan_nearness < 0
+        ):
             raise KeyIndexError(
-                "first_share and hard_share are shares, the second not below, and farness is above nearness"
+                "first_share and hard_share are shares, the second not below, and farness is above nearness, none negative"
             )
         if min(self.tail, self.shallow, self.first_codes, self.hard_codes) < 1 or self.deep < self.shallow:
             raise KeyIndexError(

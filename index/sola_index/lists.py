@@ -95,7 +95,7 @@ class ListsTier(CompressedTier):
         first = self._lists_holding(self.config.first_codes, self.config.first_share)
         nearest_MF = score_ML.argpartition(first - 1, axis=1)[:, :first]
         shortlist.offer(self.scan(queries_MZ, shallow, nearest_MF)[1])
-        hard_H = self.hard(shortlist)
+        hard_H = self.hard(shortlist, self.config.nearness)
         if len(hard_H):
             more_HF = self._more(score_ML[hard_H], shortlist.nearest_squared_M[hard_H])
             shortlist.start_over(hard_H)

@@ -51,7 +51,7 @@ class ScanTier(CompressedTier):
         shallow, deep = self.depths(dead_share, k)
         _, rows_MR = self.scan(queries_MZ, shallow, None)
         shortlist.offer(rows_MR)
-        hard_H = self.hard(shortlist)
+        hard_H = self.hard(shortlist, self.config.scan_nearness)
         if len(hard_H):
             _, rows_HR = self.scan(queries_MZ[hard_H], deep, None)
             # The deeper scan finds the same codes again.
