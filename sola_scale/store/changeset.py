@@ -18,7 +18,7 @@ from sola_scale.store.records import EditStatus, Event, Operation
 from sola_scale.store.stored import check_intact, write_event
 from sola_scale.store.tables import Table
 from sola_scale.store.transaction import WriteTransaction, ids_below
-from sola_scale.store.values import pack_id
+from sola_scale.store.values import pack_id, pack_range
 
 
 class Changeset:
@@ -29,7 +29,6 @@ class Changeset:
         self.operation = operation
         self.at = at
         self.counters = read_counters(txn)
-        self._append_key = txn.appender(Table.KEYS)
         self.seq = self.counters.last_seq + 1
         self.edit_ids: dict[int, None] = {}
         self._alone: set[int] = set()
@@ -37,6 +36,8 @@ class Changeset:
         self._states: dict[int, State] = {}
         self._deactivated: list[KeySpan] = []
         self._activated: list[KeySpan] = []
+        self._owners: list[bytes] = []
+        self._first_key = self.counters.next_key
 
     def state(self, edit_id: int) -> State:
         """The state of an edit as it stands in this transaction; raises UnknownEditError."""
@@ -83,18 +84,26 @@ class Changeset:
         """Write all that was gathered; None when nothing changed."""
         if not self.edit_ids:
             return None
-        append = self.txn.appender(Table.STATES)
-        for edit_id in sorted(self._states):
-            if edit_id >= self._first_new:
-                append(pack_id(edit_id), pack_state(self._states[edit_id]))
-            else:
-                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
+        self._put_states()
+        # Key ids only grow, so that all new keys lie beyond the old ones; none of them is taken out again here.
+        self.txn.append_all(Table.KEYS, pack_range(self._first_key, len(self._owners)), self._owners)
         self.counters.last_seq = self.seq
         write_counters(self.txn, self.counters)
         lists = tuple(self.edit_ids), tuple(self._deactivated), tuple(self._activated)
         entry = LogEntry(self.seq, self.at, self.operation, *lists)
         self.txn.append(Table.LOG, pack_id(self.seq), msgspec.msgpack.encode(entry))
         return entry
+
+    def _put_states(self) -> None:
+        new = range(self._first_new, self.counters.next_edit)
+        self.txn.append_all(
+            Table.STATES,
+            pack_range(new.start, len(new)),
+            [pack_state(self._states[edit_id]) for edit_id in new],
+        )
+        for edit_id in sorted(self._states):
+            if edit_id < self._first_new:
+                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
 
     def _members(self, chain: int) -> list[int]:
         return ids_below(self.txn, Table.CHAINS, pack_id(chain)) or [chain]
@@ -134,8 +143,7 @@ class Changeset:
         state = self.state(edit_id)
         first = self.counters.next_key
         self.counters.next_key += state.rows
-        for row in range(state.rows):
-            self._append_key(pack_id(first + row), pack_owner(edit_id, row))
+        self._owners += [pack_owner(edit_id, row) for row in range(state.rows)]
         self._states[edit_id] = State(EditStatus.LIVE, state.rows, first, state.chain)
         self._activated.append(KeySpan(edit_id, first, state.rows))
 

@@ -23,12 +23,56 @@ MAX_NAME = 256
 MAX_BLOB = 1 << 31
 """Bytes of one blob."""
 
+_BYTES_A_CHARACTER = 4
+_DETAILS = {float, int, str}
 _FLOAT16 = np.dtype(np.float16)
 _ROW_TYPES = (_FLOAT16, np.dtype(np.float32))
 
 
+def check_edits(edits: Sequence[NewEdit]) -> None:
+    """Refuse a batch with an edit that could not be stored; `check_finite` comes on top.
+
+    Raises:
+        RequestError: As `check_edit`; the text names the edit's place in the batch.
+    """
+    if _plain(edits):
+        return
+    for number, edit in enumerate(edits):
+        try:
+            check_edit(edit)
+        except RequestError as error:
+            raise RequestError(f"edit {number} of the batch: {error}") from error
+
+
+def _plain(edits: Sequence[NewEdit]) -> bool:
+    """Whether a look at all edits together finds nothing to refuse: a look at each takes five times as long."""
+    texts = [t for e in edits for t in (e.prompt, e.target, *e.paraphrases, *e.tags, e.source or "")]
+    weights = [len(edit.weights) for edit in edits]
+    details = {type(value) for edit in edits if edit.details for value in edit.details.values()}
+    forms = {_form(edit.keys): edit.keys for edit in edits}
+    try:
+        for keys in forms.values():
+            check_keys(keys)
+        "".join(texts).encode()
+    except (RequestError, UnicodeEncodeError):
+        return False
+    return (
+        all(edit.prompt and edit.target for edit in edits)
+        and _BYTES_A_CHARACTER * max(map(len, texts)) <= MAX_TEXT
+        and min(weights) > 0
+        and max(weights) <= MAX_WEIGHTS
+        and details <= _DETAILS
+    )
+
+
+def _form(keys: KeyRows) -> tuple[object, ...]:
+    """All that `check_keys` looks at."""
+    retrieval, verification = keys.retrieval, keys.verification
+    return retrieval.dtype, verification.dtype, retrieval.shape, verification.shape
+
+
 def check_edit(edit: NewEdit) -> None:
-    """Refuse an edit that could not be stored; `check_finite` comes on top.
+    """Refuse an edit that could not be stored.
 
     Raises:
         RequestError: Empty or oversized text, no weights, malformed keys.

@@ -53,7 +53,7 @@ def encode(edit: NewEdit, created_at: int, seq: int) -> bytes:
         paraphrases=tuple(edit.paraphrases),
         tags=tuple(edit.tags),
         source=edit.source,
-        details=dict(edit.details or {}),
+        details=edit.details or {},
     )
     try:
         payload = _encoder.encode(stored)

@@ -2,18 +2,18 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sola_scale.errors import CorruptRecordError, EditStateError, RequestError
+from sola_scale.errors import CorruptRecordError, EditStateError
 from sola_scale.store.bookkeeping import KeyLayout, read_counters, read_layout, read_state, write_layout
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import check_layout, layout_of
-from sola_scale.store.limits import check_edit, check_finite
+from sola_scale.store.limits import check_edits, check_finite
 from sola_scale.store.prompts import hash_of, put_hashes
 from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
 from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text
 from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
 from sola_scale.store.transaction import WriteTransaction
-from sola_scale.store.values import pack_id
+from sola_scale.store.values import pack_range
 
 _STATUS = {
     Operation.REVOKE: EditStatus.REVOKED,
@@ -25,17 +25,13 @@ _STATUS = {
 
 def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
     """Refuse a batch with a malformed edit or keys of several layouts; returns their layout."""
-    first, form = edits[0], None
-    for number, edit in enumerate(edits):
-        try:
-            check_edit(edit)
-        except RequestError as error:
-            raise RequestError(f"edit {number} of the batch: {error}") from error
-        form = form or _form(edit)
-        if _form(edit) != form:
-            check_layout(layout_of(edit.keys, edit.calibration), layout_of(first.keys, first.calibration))
+    check_edits(edits)
+    layouts = {_form(edit): edit for edit in reversed(edits)}
+    first = layout_of(edits[0].keys, edits[0].calibration)
+    for other in layouts.values():
+        check_layout(layout_of(other.keys, other.calibration), first)
     check_finite([edit.keys for edit in edits])
-    return layout_of(first.keys, first.calibration)
+    return first
 
 
 def _form(edit: NewEdit) -> tuple[object, ...]:
@@ -66,9 +62,8 @@ def write_edits(
 
 def _put_contents(txn: WriteTransaction, edits: dict[int, NewEdit], change: Changeset) -> None:
     """Records, prompts, weights and key rows of new edits."""
-    append = txn.appender(Table.RECORDS)
-    for edit_id, edit in edits.items():
-        append(pack_id(edit_id), encode(edit, change.at, change.seq))
+    records = [encode(edit, change.at, change.seq) for edit in edits.values()]
+    txn.append_all(Table.RECORDS, pack_range(min(edits), len(edits)), records)
     put_hashes(txn, {edit_id: hash_of(edit.prompt) for edit_id, edit in edits.items()})
     generation = change.counters.generation
     rows = {edit_id: edit.keys for edit_id, edit in edits.items()}
