@@ -15,12 +15,13 @@ from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
 from sola_scale.store.transaction import WriteTransaction
 from sola_scale.store.values import pack_range
 
-_STATUS = {
+STATUS_AFTER = {
     Operation.REVOKE: EditStatus.REVOKED,
     Operation.RESTORE: EditStatus.SUPERSEDED,
     Operation.PURGE: EditStatus.PURGED,
     Operation.QUARANTINE: EditStatus.QUARANTINED,
 }
+"""Verb → what an edit is afterwards; a restored one is live if it is the newest of its chain."""
 
 
 def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
@@ -82,7 +83,7 @@ def change_status(
     if operation is Operation.PURGE:
         _erase(txn, asked)
     for edit_id in asked:
-        change.mark(edit_id, _STATUS[operation], note)
+        change.mark(edit_id, STATUS_AFTER[operation], note)
     change.settle(state.chain for state in asked.values())
     return change.finish()
 
@@ -96,7 +97,7 @@ def _changes(txn: WriteTransaction, operation: Operation, edit_id: int, status: 
         return not status.eligible
     if operation is Operation.QUARANTINE:
         _refuse_purged(edit_id, status, "quarantined")
-    return status not in (_STATUS[operation], EditStatus.PURGED)
+    return status not in (STATUS_AFTER[operation], EditStatus.PURGED)
 
 
 def _refuse_purged(edit_id: int, status: EditStatus, verb: str) -> None:
