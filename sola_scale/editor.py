@@ -1,7 +1,6 @@
 """The Editor: one store of edits on one model, behind one object."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
 from sola_scale.routing import Route, Router
+from sola_scale.sharing import SharedLock
 from sola_scale.statistics import EditorStats, EditorVerification
 from sola_scale.store import EditFilter, EditRecord, NewEdit, Transition
 
@@ -42,7 +42,8 @@ class Editor:
 
     def __init__(self, parts: "opening.Parts") -> None:
         """Use `Editor.open`."""
-        self._writing = threading.RLock()
+        # Changes share it; what needs the store to hold still takes it alone.
+        self._writing = SharedLock()
         self._latencies = Histogram()
         self._parts = parts
         self._trainers = TrainerKeeper(parts.backbone, parts.layouts, parts.recipe.training)
@@ -300,7 +301,7 @@ class Editor:
     def adopt(self, folder: str | Path, request: EditRequest) -> int:
         """Take a PEFT LoRA folder in as the edit of ``request``, untrained and unchecked; returns its id."""
         self._must_write()
-        with self._taps.disabled(), self._writing:
+        with self._taps.disabled():
             return self._commit([adopted(self._parts, Path(folder), request)]).edit_ids[0]
 
     def backup(self, path: str | Path) -> None:
@@ -361,12 +362,12 @@ class Editor:
         return self._dispatch.begin()
 
     def _commit(self, edits: Sequence[NewEdit]) -> Transition:
-        with self._writing:
+        with self._writing.shared():
             return self._follow(self._parts.store.write(edits))
 
     def _change(self, verb: str, ids: int | Iterable[int]) -> list[int]:
         self._must_write()
-        with self._writing:
+        with self._writing.shared():
             transition = getattr(self._parts.store, verb)([ids] if isinstance(ids, int) else list(ids))
             return list(self._follow(transition).edit_ids)
 
@@ -379,7 +380,7 @@ class Editor:
     def _quarantine(self, ids: set[int]) -> None:
         """Stop edits whose weights cannot be had; a reader only leaves them out."""
         if not self._parts.read_only:
-            with self._writing:
+            with self._writing.shared():
                 self._follow(
                     self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
                 )

@@ -17,6 +17,7 @@ GROUND = {
     "errors": set(),
     "requests": set(),
     "histogram": set(),
+    "sharing": set(),
     "backbone": set(),
     "store": set(),
 }
