@@ -33,6 +33,8 @@ def list_(
     ] = None,
     tag: options.Tags = None,
     source: options.Source = None,
+    since: options.Since = None,
+    until: options.Until = None,
     contains: options.Contains = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many; {_SHOWN} in a table, all in JSON.")
@@ -46,6 +48,8 @@ def list_(
         status=tuple(EditStatus(one.value) for one in status) if status else None,
         tags=tuple(tag or ()),
         source=source,
+        since=since,
+        until=until,
         prompt_contains=contains,
         # One more than is shown tells whether there is more.
         limit=limit if json else (limit or _SHOWN) + 1,
