@@ -15,7 +15,6 @@ from sola_scale.decision import Dispatch, RoutingDecision
 from sola_scale.errors import StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
 from sola_scale.generation import Generation, checked_prompts, generate
-from sola_scale.histogram import Histogram
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
 from sola_scale.lora.training import TrainerKeeper
@@ -23,6 +22,7 @@ from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
 from sola_scale.routing import Route, Router
+from sola_scale.serving import Reporter
 from sola_scale.sharing import SharedLock
 from sola_scale.statistics import EditorStats, EditorVerification
 from sola_scale.store import EditFilter, EditRecord, NewEdit, Transition
@@ -44,8 +44,8 @@ class Editor:
         """Use `Editor.open`."""
         # Changes share it; what needs the store to hold still takes it alone.
         self._writing = SharedLock()
-        self._latencies = Histogram()
         self._parts = parts
+        self._reporter = Reporter(parts.path, parts.pager.stats)
         self._trainers = TrainerKeeper(parts.backbone, parts.layouts, parts.recipe.training)
         self._dispatch = self._new_dispatch()
         self._taps = Taps(
@@ -248,7 +248,7 @@ class Editor:
             store=self._parts.store.stats(),
             index=self._parts.live.index.stats(),
             slots=self._parts.pager.stats(),
-            routing=self._latencies.snapshot(),
+            routing=self._reporter.routing,
         )
 
     def verify(self, *, repair: bool = False) -> EditorVerification:
@@ -321,6 +321,7 @@ class Editor:
     def close(self) -> None:
         """Snapshot the index, give the model back as it was, release the store. Closing twice is fine."""
         self._taps.close()
+        self._reporter.close()
         self._parts.close()
 
     def __enter__(self) -> Self:
@@ -345,7 +346,7 @@ class Editor:
             ),
             pager=parts.pager,
             on_damage=self._quarantine,
-            on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
+            on_decided=self._reporter.decided,
             prefetch=parts.backbone.device.type != "cpu",
         )
 

@@ -25,6 +25,7 @@ MIDDLE = {
     "keys": {"backbone"},
     "lora": {"backbone", "histogram"},
     "live": {"sola_index", "store"},
+    "serving": {"histogram", "lora"},
     "keying": {"keys", "store"},
     "routing": {"sola_index", "keys", "live", "store"},
     "recipes": {"backbone", "keys", "lora"},

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 import torch
 
 from sola_scale.errors import CorruptRecordError
-from sola_scale.histogram import Histogram, Latencies
+from sola_scale.histogram import Histogram
 from sola_scale.lora.bank import SlotBank
 from sola_scale.lora.fired import FiredAdapters, FiredGroup
 from sola_scale.lora.landing import Landing
 from sola_scale.lora.layout import AdapterLayout
+from sola_scale.lora.occupancy import PagerStats
 from sola_scale.lora.payload import Plan, plan_of
 
 Visit: TypeAlias = Callable[[int, memoryview], None]
@@ -25,30 +26,6 @@ Load: TypeAlias = Callable[[Sequence[int], Visit], None]
 """Shows the payload of each id to the visitor, in one read; an id whose payload is gone or damaged is left out."""
 
 _NOWHERE = nullcontext()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PagerStats:
-    """What the slots have been doing."""
-
-    hits: int
-    """Distinct edits of a batch that were resident."""
-    misses: int
-    """Distinct edits of a batch that were read from the store."""
-    evictions: int
-    """Edits that gave their slot to another."""
-    overflows: int
-    """Edits of a batch that found every slot taken by the batch itself: used from beside the slots, not kept."""
-    resident: int
-    """Edits in a slot now."""
-    capacity: int
-    """Slots in all."""
-    slot_bytes: int
-    """Device memory that the slots take when all are filled."""
-    page_in: Latencies
-    """Time to bring one missing edit in: read, check, decode, copy."""
-    staging: Latencies
-    """Time until a batch holds all the adapters that it fires: look-up, page-in of what is missing, gather."""
 
 
 @dataclass(slots=True)
