@@ -8,6 +8,7 @@ e // SPAN, at place e % SPAN of its table of (offset, length, checksum); the che
 
 import struct
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 from xxhash import xxh3_64_intdigest
 
@@ -20,7 +21,7 @@ rewrites little; and 62 rows of a power of two bytes, with their table, fill jus
 
 _HEAD = struct.Struct("<BB6x")
 _ENTRY = struct.Struct("<IIQ")
-_FIELDS = 3
+_ABSENT = (0, 0, 0)
 _TABLE = struct.Struct("<BB6x" + SPAN * "IIQ")
 _BODY = _TABLE.size
 
@@ -78,10 +79,10 @@ def rebuilt(number: int, segment: Buffer | None, changes: Mapping[int, Buffer | 
 
 def _packed(number: int, kept: Mapping[int, tuple[Buffer, int]]) -> bytes:
     """A segment value of the given payloads and their checksums."""
-    table, offset = [0] * (_FIELDS * SPAN), _BODY
-    placed = sorted(kept.items())
-    for edit_id, (payload, checksum) in placed:
-        at = _FIELDS * (edit_id - number * SPAN)
-        table[at : at + _FIELDS] = offset, len(payload), checksum
+    table, bodies, offset = [_ABSENT] * SPAN, [], _BODY
+    for edit_id in sorted(kept):
+        payload, checksum = kept[edit_id]
+        table[edit_id - number * SPAN] = offset, len(payload), checksum
+        bodies.append(payload)
         offset += len(payload)
-    return b"".join((_TABLE.pack(VALUE_FORMAT, SPAN, *table), *(payload for _, (payload, _) in placed)))
+    return b"".join((_TABLE.pack(VALUE_FORMAT, SPAN, *chain.from_iterable(table)), *bodies))
