@@ -121,13 +121,6 @@ class Environment:
         finally:
             self.release(transactions=1)
 
-    @contextmanager
-    def nested(self, outer: WriteTransaction) -> Iterator[WriteTransaction]:
-        """A transaction within `outer`: undone by itself when the block raises, committed with `outer` if not."""
-        parent = outer.raw_transaction
-        with translated(self.path), self._lmdb.begin(write=True, buffers=True, parent=parent) as txn:
-            yield WriteTransaction(txn, self._tables)
-
     def begin_read(self) -> tuple[Any, ReadTransaction]:
         """LMDB's read transaction and ours over it; the caller has retained the environment."""
         txn = self._lmdb.begin(buffers=True)

@@ -3,12 +3,11 @@
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from sola_scale.store.transaction import WriteTransaction
 
 T = TypeVar("T")
-Transaction: TypeAlias = AbstractContextManager[WriteTransaction]
 
 
 class _Ticket(Generic[T]):
@@ -24,27 +23,26 @@ class _Ticket(Generic[T]):
 class GroupCommit:
     """Runs the work of all threads that wait for their turn in the transaction of the one whose turn it is.
 
-    Whoever comes while nobody writes has a transaction of its own at once; nobody waits for company.
+    Whoever comes while nobody writes has a transaction of its own at once; nobody waits for company. Sharing is
+    tried and nothing more: whatever goes wrong in a shared transaction undoes it, and each has one of its own.
     """
 
     def __init__(
         self,
         turn: AbstractContextManager[object],
-        begin: Callable[[], Transaction],
-        nest: Callable[[WriteTransaction], Transaction],
+        begin: Callable[[], AbstractContextManager[WriteTransaction]],
     ) -> None:
-        """Take turns by the lock ``turn``, in transactions that ``begin`` opens and ``nest`` opens within one."""
+        """Take turns by the lock ``turn``, in transactions that ``begin`` opens."""
         self._turn = turn
         self._begin = begin
-        self._nest = nest
         self._lock = threading.Lock()
         self._waiting: list[_Ticket[Any]] = []
 
     def run(self, work: Callable[[WriteTransaction], T]) -> T:
         """Do ``work`` in a transaction; returns, or raises what it raised, once that is durable.
 
-        An error undoes the work that raised it and nothing of the others'; if the transaction cannot be committed,
-        nothing of anybody's has happened, and everybody is told so.
+        Args:
+            work: done once or, if sharing failed, twice, of which the first time is undone.
         """
         ticket = _Ticket(work)
         with self._lock:
@@ -60,28 +58,32 @@ class GroupCommit:
         with self._lock:
             group, self._waiting = self._waiting, []
         try:
-            self._commit(group)
-        except Exception as error:  # noqa: BLE001 (each thread raises it for itself)
-            for ticket in group:
-                ticket.error = error
-        except BaseException:
-            # This thread is being interrupted: the others are to have a turn of their own.
+            if not self._together(group):
+                for ticket in group:
+                    self._alone(ticket)
+        finally:
+            # Where this thread was interrupted the others are to have a turn of their own.
             with self._lock:
-                self._waiting = [ticket for ticket in group if ticket is not own] + self._waiting
-            for ticket in group:
-                ticket.error = None
-            raise
-        for ticket in group:
-            ticket.settled = True
+                left = [ticket for ticket in group if not ticket.settled and ticket is not own]
+                self._waiting = left + self._waiting
 
-    def _commit(self, group: list[_Ticket[Any]]) -> None:
-        with self._begin() as txn:
-            if len(group) == 1:
-                group[0].value = group[0].work(txn)
-                return
-            for ticket in group:
-                try:
-                    with self._nest(txn) as inner:
-                        ticket.value = ticket.work(inner)
-                except Exception as error:  # noqa: BLE001 (raised again by the thread whose work it was)
-                    ticket.error = error
+    def _together(self, group: list[_Ticket[Any]]) -> bool:
+        """Do everybody's work in one transaction; False, and nothing has happened, if anything went wrong."""
+        if len(group) == 1:
+            return False
+        try:
+            with self._begin() as txn:
+                values = [ticket.work(txn) for ticket in group]
+        except Exception:  # noqa: BLE001 (it comes again, to the thread whose work it is)
+            return False
+        for ticket, value in zip(group, values, strict=True):
+            ticket.value, ticket.settled = value, True
+        return True
+
+    def _alone(self, ticket: _Ticket[Any]) -> None:
+        try:
+            with self._begin() as txn:
+                ticket.value = ticket.work(txn)
+        except Exception as error:  # noqa: BLE001 (raised by the thread whose work it is)
+            ticket.error = error
+        ticket.settled = True

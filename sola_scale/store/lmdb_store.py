@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,7 +40,7 @@ class LmdbStore(LmdbReader):
         self._map_size = map_size
         self._clock = clock
         self._writing = threading.RLock()
-        self._group = GroupCommit(self._writing, self._write, self._nest)
+        self._group = GroupCommit(self._writing, self._write)
         self._recalibrating = threading.Lock()
 
     @classmethod
@@ -123,9 +123,6 @@ class LmdbStore(LmdbReader):
                 raise StoreReadOnlyError(f"the store {self.path} is open for reading only")
             with environment.write() as txn:
                 yield txn
-
-    def _nest(self, txn: WriteTransaction) -> AbstractContextManager[WriteTransaction]:
-        return self._open_environment().nested(txn)
 
     def write(self, edits: Sequence[NewEdit]) -> Transition:
         """Store edits in one transaction."""

@@ -57,11 +57,6 @@ class ReadTransaction:
                 for key, value in cursor.iternext():
                     yield bytes(key), value
 
-    @property
-    def raw_transaction(self) -> Any:
-        """LMDB's transaction."""
-        return self._txn
-
     def stat(self, table: Table) -> dict[str, int]:
         """LMDB's page counts of a table."""
         stat: dict[str, int] = self._txn.stat(self._tables[table])

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,16 @@ def together(group: GroupCommit, turn: Any, calls: list[Callable[[], Any]]) -> l
     with ThreadPoolExecutor(len(calls)) as threads:
         with turn:
             futures = [threads.submit(call) for call in calls]
-            deadline = time.monotonic() + PATIENCE
-            while len(group._waiting) < len(calls):
-                assert time.monotonic() < deadline, "the threads did not come to wait"
-                time.sleep(0.001)
+            wait_for(group, len(calls))
         return futures
+
+
+def wait_for(group: GroupCommit, count: int) -> None:
+    """Until so many threads wait for their turn."""
+    deadline = time.monotonic() + PATIENCE
+    while len(group._waiting) < count:
+        assert time.monotonic() < deadline, "the threads did not come to wait"
+        time.sleep(0.001)
 
 
 def commits(store: LmdbStore) -> int:
@@ -54,7 +59,7 @@ def test_waiting_threads_share_one_commit(store: LmdbStore) -> None:
     assert store.verify().ok
 
 
-def test_one_that_fails_undoes_nothing_of_the_others(store: LmdbStore) -> None:
+def test_one_that_fails_fails_alone(store: LmdbStore) -> None:
     """An unknown edit fails the thread that named it, whatever it had done before; the rest of the group is durable."""
     seq = store.last_seq
     superseding = [sample_edit(11), sample_edit(12, supersedes=99)]
@@ -63,58 +68,54 @@ def test_one_that_fails_undoes_nothing_of_the_others(store: LmdbStore) -> None:
     assert isinstance(futures[1].exception(), UnknownEditError)
     assert {futures[0].result().last_seq, futures[2].result().last_seq} == {seq + 1, seq + 2}
     assert store.next_edit_id == 11
-    assert [store.record(e).status for e in (1, 2, 3)] == [
-        EditStatus.REVOKED,
-        EditStatus.REVOKED,
-        EditStatus.LIVE,
-    ]
+    statuses = [store.record(edit_id).status for edit_id in (1, 2, 3)]
+    assert statuses == [EditStatus.REVOKED, EditStatus.REVOKED, EditStatus.LIVE]
     assert store.verify().ok
 
 
-def test_a_failed_commit_is_everybodys_error() -> None:
-    """If the shared transaction cannot be committed, nobody is told that his work was done."""
+class Transactions:
+    """Transactions over nothing, counted; those of more work than `room` cannot be committed."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.committed: list[list[int]] = []
 
     @contextmanager
-    def full() -> Iterator[Any]:
-        yield None
-        raise StoreFullError("no space left")
+    def begin(self) -> Iterator[Any]:
+        work: list[int] = []
+        yield work
+        if len(work) > self.room:
+            raise StoreFullError("no space left")
+        self.committed.append(work)
 
-    @contextmanager
-    def nested(txn: Any) -> Iterator[Any]:
-        yield txn
 
-    turn = threading.RLock()
-    group = GroupCommit(turn, full, nested)
-    futures = together(group, turn, [lambda: group.run(lambda _txn: 1)] * 3)
-    assert all(isinstance(future.exception(), StoreFullError) for future in futures)
+def test_what_cannot_be_committed_together_is_committed_alone() -> None:
+    """A shared transaction that is too large is nobody's error: each has one of his own, or his own error."""
+    turn, transactions = threading.RLock(), Transactions(room=1)
+    group = GroupCommit(turn, transactions.begin)
+    calls = [lambda n=n: group.run(lambda txn: txn.extend([n] * n)) for n in (1, 2, 1)]
+    futures = together(group, turn, calls)
+    assert [type(future.exception()) for future in futures] == [type(None), StoreFullError, type(None)]
+    assert transactions.committed == [[1], [1]]
 
 
 def test_an_interrupted_leader_leaves_the_others_their_turn() -> None:
-    """What interrupts the thread that leads is not the others' affair: their work is done without it."""
-
-    @contextmanager
-    def plain() -> Iterator[Any]:
-        yield None
-
-    def nested(_txn: Any) -> AbstractContextManager[Any]:
-        return plain()
+    """What interrupts the thread that leads is not the others' affair: their work is done without it, and once."""
+    turn, transactions = threading.RLock(), Transactions(room=9)
+    group = GroupCommit(turn, transactions.begin)
 
     def interrupted(_txn: Any) -> int:
         raise KeyboardInterrupt
 
-    turn = threading.RLock()
-    group = GroupCommit(turn, plain, nested)
-    calls = [lambda: group.run(lambda _txn: 1), lambda: group.run(lambda _txn: 2)]
     with ThreadPoolExecutor(2) as threads:
         with turn:
-            futures = [threads.submit(call) for call in calls]
-            deadline = time.monotonic() + PATIENCE
-            while len(group._waiting) < 2:
-                assert time.monotonic() < deadline
-                time.sleep(0.001)
+            futures = [threads.submit(group.run, lambda txn, n=n: txn.append(n)) for n in (1, 2)]
+            wait_for(group, 2)
             with pytest.raises(KeyboardInterrupt):
                 group.run(interrupted)
-        assert [future.result() for future in futures] == [1, 2]
+        for future in futures:
+            future.result()
+    assert sorted(n for work in transactions.committed for n in work) == [1, 2]
 
 
 def test_threads_that_do_everything_at_once_leave_a_sound_store(store: LmdbStore) -> None:
