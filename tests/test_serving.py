@@ -48,6 +48,7 @@ def test_who_routed_nothing_tells_nothing(tmp_path: Path) -> None:
 
 def test_it_reports_while_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once its last report is old enough, the next decision writes a new one; before that, none."""
+    monkeypatch.setattr(serving, "_EVERY_SECONDS", 1e9)
     reporter = Reporter(tmp_path, occupancy)
     reporter.decided(1, 0.001)
     assert reports(tmp_path) == []
