@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -62,11 +63,21 @@ def measure(folder: Path, edits: int, routes: int) -> dict[str, Any]:
     with editor:
         fired = [route.edit_id for route in editor.route(prompts)]
         figures["fired"] = f"{sum(one is not None for one in fired)} of {len(prompts)}"
-        figures |= page_in(editor, edits)
-        figures |= generation(editor, prompts, [one for one in fired if one is not None])
-        figures |= revocation(editor, edits)
-        figures |= growth(editor, prompts, routes)
-    figures |= apply_against_peft(backbone)
+        resident = [one for one in fired if one is not None]
+        parts: list[Callable[[], dict[str, Any]]] = [
+            lambda: page_in(editor, edits),
+            lambda: generation(editor, prompts, resident),
+            lambda: revocation(editor, edits),
+            lambda: growth(editor, prompts, routes),
+        ]
+        for part in parts:
+            figures |= _told(part())
+    return figures | apply_against_peft(backbone)
+
+
+def _told(figures: dict[str, Any]) -> dict[str, Any]:
+    """Say figures on stderr as soon as they are there: the whole run takes long."""
+    sys.stderr.write("".join(f"{name}: {value}\n" for name, value in figures.items()))
     return figures
 
 
@@ -130,8 +141,7 @@ def generation(editor: Editor, prompts: Sequence[str], ids: Sequence[int]) -> di
         with editor.disabled():
             run()
 
-    times = _alternate({"base": base, "warm": run, "cold": cold}, ROUNDS)
-    cpu = _alternate({"base": base, "warm": run}, ROUNDS, time.process_time)
+    times, cpu = _alternate({"base": base, "warm": run, "cold": cold}, ROUNDS)
     return {
         "base_tokens_per_second": round(BATCH * TOKENS / statistics.median(times["base"]), 1),
         "routed_over_base": _ratio(times["base"], times["warm"]),
@@ -182,7 +192,7 @@ def revocation(editor: Editor, edits: int) -> dict[str, Any]:
             os.fsync(stream.fileno())
 
     ids = iter(range(edits // 2, edits))
-    times = _alternate({"fsync": fsync, "revoke": lambda: editor.revoke(next(ids))}, rounds=40)
+    times, _ = _alternate({"fsync": fsync, "revoke": lambda: editor.revoke(next(ids))}, rounds=40)
     page.unlink()
     return {f"{name}_ms": round(1000 * statistics.median(seconds), 3) for name, seconds in times.items()}
 
@@ -259,7 +269,7 @@ def apply_against_peft(backbone: Backbone) -> dict[str, Any]:
 
     with torch.inference_mode():
         mixed = _peft_step(backbone, layout, inputs)
-        times = _alternate({"base": base, "ours": ours, "peft": mixed}, rounds=30)
+        times, _ = _alternate({"base": base, "ours": ours, "peft": mixed}, rounds=30)
     added = {
         name: statistics.median(times[name]) - statistics.median(times["base"]) for name in ("ours", "peft")
     }
@@ -310,16 +320,19 @@ def _random_keys(rng: np.random.Generator, calibration: Any) -> KeyRows:
 
 
 def _alternate(
-    runs: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
-    """Time the runs in turn, one round to warm up first; the order is turned round every time."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    runs: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Wall and CPU seconds of the runs, done in turn, the order turned round every time; one round to warm up first."""
+    wall: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(rounds + 1):
         for name, run in list(runs.items())[:: 1 if round_ % 2 else -1]:
-            seconds = _seconds(run, clock)
+            began = time.process_time()
+            seconds = _seconds(run)
             if round_:
-                times[name].append(seconds)
-    return times
+                wall[name].append(seconds)
+                cpu[name].append(time.process_time() - began)
+    return wall, cpu
 
 
 def _ratio(first: Sequence[float], second: Sequence[float]) -> float:
@@ -333,10 +346,10 @@ def _quartiles(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [round(low, 3), round(high, 3)]
 
 
-def _seconds(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
-    began = clock()
+def _seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
     run()
-    return clock() - began
+    return time.perf_counter() - began
 
 
 def _arguments() -> argparse.Namespace:

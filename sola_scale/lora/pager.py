@@ -172,11 +172,14 @@ class Pager:
                 landing = landings[plan.layout_index] = self._landing(plan, len(missing), keep, spill=spill)
             landing.take(edit_id, plan, payload)
 
-        self._load(missing, visit)
-        for landing in landings:
-            if landing is not None:
-                landing.settle()
-                self._counters.overflows += len(landing.spilled)
+        try:
+            self._load(missing, visit)
+        finally:
+            # What arrived whole stays, whatever became of the rest: a slot reserved and not settled would be lost.
+            for landing in landings:
+                if landing is not None:
+                    landing.settle()
+                    self._counters.overflows += len(landing.spilled)
         self._counters.misses += len(missing)
         self._counters.page_in.add((time.perf_counter() - began) / len(missing), len(missing))
         return landings

@@ -177,6 +177,20 @@ def test_a_payload_that_is_none_takes_no_slot(damage: str) -> None:
     assert book.resident() == [2]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_read_that_breaks_off_loses_no_slot(dtype: torch.dtype) -> None:
+    """What came before the error is resident, and the other slots are there for the next batch."""
+    shelf = Shelf()
+    book = pager(shelf, slots=2, dtype=dtype)
+    whole = shelf.payload
+    shelf.payload = lambda edit_id: whole(edit_id)[: -1 if edit_id == 2 else None]  # type: ignore[method-assign]
+    with pytest.raises(CorruptRecordError):
+        book.fetch([(0, 1), (1, 2)])
+    assert book.resident() == [1]
+    book.fetch([(0, 3), (1, 4)])
+    assert book.resident() == [3, 4]
+
+
 def test_a_batch_beyond_the_slots_keeps_the_slots_full() -> None:
     """Of a batch with more edits than slots the first ones stay resident, the others pass by and are counted."""
     book = pager(Shelf(), slots=2)
