@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from sola_scale import __version__
-from sola_scale.cli import answering, calibrating, care, demo, exchanging, ingesting, lifecycle, records
+from sola_scale.cli import (
+    answering,
+    calibrating,
+    care,
+    demo,
+    exchanging,
+    ingesting,
+    lifecycle,
+    records,
+    stats,
+)
 
 app = typer.Typer(
     name="sola",
@@ -29,7 +39,7 @@ for command in (
     lifecycle.revoke,
     lifecycle.restore,
     lifecycle.purge,
-    records.stats,
+    stats.stats,
     care.verify,
     care.compact,
     care.backup,
