@@ -9,7 +9,7 @@ from torch import Tensor
 from sola_scale.backbone import Backbone, View, capture_views, features
 from sola_scale.backbone.head import Head
 from sola_scale.backbone.prefix import Prefix, PrefixCapture
-from sola_scale.backbone.suffix import SuffixBatch, SuffixRunner
+from sola_scale.backbone.suffix import SuffixRunner
 from tests.tiny import CONFIGS, tiny_backbone
 
 SEQUENCES = [([5, 9, 30, 41, 17], [60, 61]), ([8], [70, 71, 72]), ([100, 20, 33], [90])]
@@ -67,7 +67,7 @@ def test_suffix_run_equals_the_whole_model(family: str, dtype: torch.dtype) -> N
     a, b = changes(backbone, len(SEQUENCES))
     runner = SuffixRunner(backbone, edited_paths(backbone), FIRST)
     with torch.no_grad():
-        logits_RSW = Head(backbone).full(runner.run(SuffixBatch.stack(captured(backbone)), a, b))
+        logits_RSW = Head(backbone).full(runner.run(runner.stack(captured(backbone)), a, b))
     for row, (_, target) in enumerate(SEQUENCES):
         expected = whole_model(backbone, row, a, b).float()
         found = logits_RSW[row, : len(target) + 1]
@@ -129,7 +129,8 @@ def test_the_model_keeps_its_modules() -> None:
     with torch.no_grad():
         logits = backbone.model(ids).logits
         a, b = changes(backbone, len(SEQUENCES))
-        SuffixRunner(backbone, edited_paths(backbone), FIRST).run(SuffixBatch.stack(captured(backbone)), a, b)
+        runner = SuffixRunner(backbone, edited_paths(backbone), FIRST)
+        runner.run(runner.stack(captured(backbone)), a, b)
         assert torch.equal(backbone.model(ids).logits, logits)
     assert dict(backbone.model.named_modules()) == modules
 

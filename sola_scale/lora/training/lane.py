@@ -117,11 +117,10 @@ class Lane:
         """Run the edited layers and note where every edit stands; return the sum of the losses."""
         if self._batch is None:
             trainees = [flight.trainee for flight in self._flights]
-            self._batch = Batch.stack(trainees, [flight.slot for flight in self._flights], self._head)
+            slots = [flight.slot for flight in self._flights]
+            self._batch = Batch.stack(trainees, slots, self._runner, self._head)
         output_RSD = self._runner.run(self._batch.inputs, *self._slots.rows(self._batch.slots_R))
-        loss_M, least_M = self._batch.measure(
-            self._head.some(output_RSD, self._batch.shortlist_RKD), len(self._flights)
-        )
+        loss_M, least_M = self._batch.measure(output_RSD, self._head)
         for flight, loss, least in zip(self._flights, loss_M.tolist(), least_M.tolist(), strict=True):
             flight.loss, flight.probability = loss, least
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
