@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sola_index import SearchResult
 from sola_scale.backbone import Action, View
+from sola_scale.errors import StoreError
 from sola_scale.lora.pager import Pager
 from sola_scale.routing import Route, Router
 
@@ -34,6 +35,33 @@ class Dispatch:
     def begin(self) -> "RoutingDecision":
         """Start the decision of one batch."""
         return RoutingDecision(self)
+
+
+class GivenDecision:
+    """A decision that somebody else made: which edit answers which prompt."""
+
+    views: tuple[View, ...] = ()
+
+    def __init__(self, pager: Pager, edits_B: Sequence[int | None]) -> None:
+        self._pager = pager
+        self._edits_B = edits_B
+
+    def observe(self, view: View, pooled_BD: Tensor) -> None:
+        """Nothing is asked of the prompts."""
+
+    def conclude(self) -> Action | None:
+        """Fetch what fires.
+
+        Raises:
+            StoreError: the weights of an edit cannot be had, so that it could not answer.
+        """
+        fired = [(row, edit_id) for row, edit_id in enumerate(self._edits_B) if edit_id is not None]
+        if not fired:
+            return None
+        adapters, lost = self._pager.fetch(fired)
+        if lost:
+            raise StoreError(f"the weights of edits {sorted(lost)} are not to be had: not live, or damaged")
+        return adapters
 
 
 class RoutingDecision:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sola_scale import opening
 from sola_scale.backbone import Backbone, Taps, capture_views
-from sola_scale.decision import Dispatch, RoutingDecision
-from sola_scale.errors import StoreReadOnlyError
+from sola_scale.decision import Dispatch, GivenDecision, RoutingDecision
+from sola_scale.errors import RequestError, StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
 from sola_scale.generation import Generation, checked_prompts, generate
 from sola_scale.histogram import Histogram
@@ -122,6 +122,11 @@ class Editor:
         """The model's tokenizer, padding on the left."""
         return self._parts.backbone.tokenizer
 
+    @property
+    def size_classes(self) -> int:
+        """How many adapter layouts the store has, the smallest first."""
+        return len(self._parts.layouts)
+
     # --- edits in ------------------------------------------------------------------------------------------
 
     def ingest(
@@ -156,19 +161,37 @@ class Editor:
 
     # --- answers out ---------------------------------------------------------------------------------------
 
-    def generate(self, prompts: Sequence[str], *, batch_size: int = 32, **options: Any) -> list[Generation]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        edits: Sequence[int | None] | None = None,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> list[Generation]:
         """Answer prompts, each through the edit that its route names, if any.
 
         Args:
             prompts: texts to continue.
+            edits: for each prompt the edit that shall answer it, or None for the base model; then nothing is routed.
             batch_size: prompts a forward pass.
             **options: handed to transformers' ``generate``, such as ``max_new_tokens``; greedy unless told otherwise.
 
         Raises:
-            RequestError: a prompt is empty or leaves no room in the model's context.
+            RequestError: a prompt is empty or leaves no room in the model's context, or there are not as many
+                ``edits`` as prompts.
+            StoreError: the weights of an edit that was to answer cannot be had.
         """
+        texts = checked_prompts(prompts)
+        if edits is not None and len(edits) != len(texts):
+            raise RequestError(f"{len(edits)} edits were named for {len(texts)} prompts")
         return generate(
-            self.backbone, self._taps, checked_prompts(prompts), batch_size=batch_size, options=options
+            self.backbone,
+            self._taps,
+            texts,
+            batch_size=batch_size,
+            options=options,
+            decisions=None if edits is None else self._given(edits, options.get("num_beams", 1)),
         )
 
     @torch.inference_mode()
@@ -355,6 +378,17 @@ class Editor:
                 self._parts = self._parts.recalibrated()
                 self._taps.watch(self._parts.calibration.views)
                 self._dispatch = self._new_dispatch()
+
+    def _given(self, edits: Sequence[int | None], beams: int) -> Callable[[slice], GivenDecision]:
+        """Fire what the caller says; the beams of a prompt stand one behind the other."""
+
+        def decide(batch: slice) -> GivenDecision:
+            self.refresh()
+            return GivenDecision(
+                self._parts.pager, [edit_id for edit_id in edits[batch] for _ in range(beams)]
+            )
+
+        return decide
 
     def _begin_decision(self) -> RoutingDecision:
         self.refresh()

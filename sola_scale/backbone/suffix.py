@@ -33,6 +33,17 @@ class SuffixBatch:
     settled: tuple[Tensor, Tensor] | None
     """What enters the settled map and what the base model's map makes of it, ``[R, S, I]`` and ``[R, S, O]``."""
 
+    def select(self, rows_R: Tensor) -> "SuffixBatch":
+        """Return a batch of some of the rows."""
+        return SuffixBatch(
+            ids_RS=self.ids_RS[rows_R],
+            hidden_RSD=self.hidden_RSD[rows_R],
+            mask_RT=self.mask_RT[rows_R],
+            positions_RS=self.positions_RS[rows_R],
+            cache=self.cache.select(rows_R),
+            settled=None if self.settled is None else (self.settled[0][rows_R], self.settled[1][rows_R]),
+        )
+
 
 class SuffixRunner:
     """Runs the layers from the first edited one on, with a low-rank change of its own for every row."""

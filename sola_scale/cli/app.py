@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from sola_scale import __version__
-from sola_scale.cli import answering, calibrating, care, demo, exchanging, ingesting, lifecycle, records
+from sola_scale.cli import (
+    answering,
+    calibrating,
+    care,
+    demo,
+    evaluating,
+    exchanging,
+    ingesting,
+    lifecycle,
+    records,
+)
 
 app = typer.Typer(
     name="sola",
@@ -33,6 +43,7 @@ for command in (
     care.verify,
     care.compact,
     care.backup,
+    evaluating.eval_,
     exchanging.export,
     exchanging.import_,
 ):

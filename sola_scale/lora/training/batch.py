@@ -16,14 +16,14 @@ from sola_scale.lora.training.trainee import Trainee
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Edits in flight, stacked."""
+    """Edits in flight, stacked with all their examples; a step runs some of them."""
 
     inputs: SuffixBatch
-    """What enters the edited layers."""
-    slots_R: Tensor
-    """The slot of each row's edit."""
+    """What enters the edited layers, a row an example."""
+    slots_M: Tensor
+    """The slot of each edit."""
     rows_ME: Tensor
-    """Where an edit's examples stand among the rows; edits with fewer than others repeat their first, unlabelled."""
+    """Where an edit's examples stand among the rows; edits with fewer than others repeat their first."""
     labels_MES: Tensor
     """Which shortlisted token is to be said; -1 on padding."""
     shortlist_MKD: tuple[Tensor, Tensor | None]
@@ -38,28 +38,58 @@ class Batch:
         """Stack all examples of all trainees."""
         inputs = runner.stack([example.prefix for trainee in trainees for example in trainee.examples])
         device = inputs.hidden_RSD.device
-        owners = [slot for slot, trainee in zip(slots, trainees, strict=True) for _ in trainee.examples]
         rows_ME, labels_MES = _places(trainees, inputs.hidden_RSD.shape[1])
         ids_MK, barred_MK = _shortlists(trainees)
         return cls(
             inputs=inputs,
-            slots_R=torch.tensor(owners, device=device),
+            slots_M=torch.tensor(slots, device=device),
             rows_ME=rows_ME.to(device),
             labels_MES=labels_MES.to(device),
             shortlist_MKD=head.rows(ids_MK.to(device)),
             barred_MK=barred_MK.to(device),
         )
 
-    def measure(self, output_RSD: Tensor, head: Head) -> tuple[Tensor, Tensor]:
-        """Return each edit's mean loss ``[M]`` (with gradients) and the least probability of a label ``[M]``."""
-        output_MND = output_RSD[self.rows_ME].flatten(1, 2)
+    def turn(self, turns: Sequence[Sequence[int]]) -> "Turn":
+        """Select the examples that a step runs; ``turns``: by edit, which of its own."""
+        most = max(len(one) for one in turns)
+        device = self.rows_ME.device
+        examples_ME = torch.tensor([[*one, *[one[0]] * (most - len(one))] for one in turns], device=device)
+        real_ME = torch.tensor([[place < len(one) for place in range(most)] for one in turns], device=device)
+        edits_M1 = torch.arange(len(turns), device=device).unsqueeze(1)
+        labels_MES = self.labels_MES[edits_M1, examples_ME].masked_fill(~real_ME.unsqueeze(2), -1)
+        return Turn(
+            inputs=self.inputs.select(self.rows_ME[edits_M1, examples_ME][real_ME]),
+            slots_R=self.slots_M.unsqueeze(1).expand_as(examples_ME)[real_ME],
+            real_ME=real_ME,
+            labels_MES=labels_MES,
+        )
+
+    def measure(self, turn: "Turn", output_RSD: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+        """Return each edit's mean loss ``[M]``, with gradients, and the least probability in each example ``[M, E]``."""
+        edits, examples = turn.real_ME.shape
+        places_ME = (turn.real_ME.flatten().cumsum(0) - 1).view(edits, examples)
+        output_MND = output_RSD[places_ME].flatten(1, 2)
         logits_MNK = head.some(output_MND, self.shortlist_MKD)
         logs_MNK = logits_MNK.masked_fill(self.barred_MK.unsqueeze(1), float("-inf")).log_softmax(dim=-1)
-        labels_MN = self.labels_MES.flatten(1)
+        labels_MN = turn.labels_MES.flatten(1)
         said_MN = logs_MNK.gather(2, labels_MN.clamp(min=0).unsqueeze(2)).squeeze(2)
         said_MN = said_MN.masked_fill(labels_MN < 0, 0.0)
         loss_M = -said_MN.sum(dim=1) / (labels_MN >= 0).sum(dim=1)
-        return loss_M, said_MN.detach().amin(dim=1).exp()
+        return loss_M, said_MN.detach().view(edits, examples, -1).amin(dim=2).exp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The examples of one step."""
+
+    inputs: SuffixBatch
+    """What enters the edited layers, a row an example."""
+    slots_R: Tensor
+    """The slot of each row's edit."""
+    real_ME: Tensor
+    """Which examples of an edit there are; row by row they are the inputs' rows."""
+    labels_MES: Tensor
+    """Which shortlisted token is to be said; -1 on padding."""
 
 
 def _places(trainees: Sequence[Trainee], positions: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -34,7 +34,13 @@ class _Flight:
     trainee: Trainee
     slot: int
     loss: float = float("inf")
-    probability: float = 0.0
+    probabilities: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> float:
+        """Least probability of a label, in each example as it was when last run; 0 until all have had their turn."""
+        seen = len(self.probabilities) == len(self.trainee.examples)
+        return min(self.probabilities.values()) if seen else 0.0
 
 
 class Lane:
@@ -109,7 +115,7 @@ class Lane:
     def _fits(self, trainee: Trainee) -> bool:
         """Bound a step's memory: rows times the longest answer."""
         aboard = [flight.trainee for flight in self._flights]
-        rows = sum(len(one.examples) for one in (*aboard, trainee))
+        rows = sum(len(one.turn()) for one in (*aboard, trainee))
         longest = max(one.positions for one in (*aboard, trainee))
         return not aboard or rows * longest <= self._config.batch_positions
 
@@ -119,10 +125,15 @@ class Lane:
             trainees = [flight.trainee for flight in self._flights]
             slots = [flight.slot for flight in self._flights]
             self._batch = Batch.stack(trainees, slots, self._runner, self._head)
-        output_RSD = self._runner.run(self._batch.inputs, *self._slots.rows(self._batch.slots_R))
-        loss_M, least_M = self._batch.measure(output_RSD, self._head)
-        for flight, loss, least in zip(self._flights, loss_M.tolist(), least_M.tolist(), strict=True):
-            flight.loss, flight.probability = loss, least
+        turns = [flight.trainee.turn() for flight in self._flights]
+        turn = self._batch.turn(turns)
+        output_RSD = self._runner.run(turn.inputs, *self._slots.rows(turn.slots_R))
+        loss_M, least_ME = self._batch.measure(turn, output_RSD, self._head)
+        for flight, examples, loss, least_E in zip(
+            self._flights, turns, loss_M.tolist(), least_ME.tolist(), strict=True
+        ):
+            flight.loss = loss
+            flight.probabilities |= dict(zip(examples, least_E, strict=False))
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
         return loss_M[loss_M.isfinite()].sum()
 
@@ -191,6 +202,7 @@ class Lane:
         figures = self._figures(flight) | {
             "probability": verdict.probability,
             "precision": precision,
+            "size_class": self._index,
             "bytes": len(payload),
         }
         trainee = flight.trainee

@@ -130,6 +130,7 @@ class Preparation:
             examples=examples,
             shortlist=list(dict.fromkeys([*labels, *answer.rivals, *self._stock_rivals])),
             views_KVD=views_KVD,
+            constant=len(kept),
             probability=self._wanted(job),
             hardest=(0, *later),
         )
