@@ -1,13 +1,15 @@
-"""Adapters as bytes: a self-describing payload of 4-, 8-, 16- or 32-bit numbers, decoded in one pass.
+"""Adapters as bytes: a self-describing payload of 3-, 4-, 8-, 16- or 32-bit numbers, decoded in one pass.
 
 Payload, little-endian::
 
     header   magic u8, layout index u8, precision u8, rank u8, maps u8, reserved u8, group size u16
     shapes   per map: d_in u32, d_out u32
-    scales   int4 and int8 only: one float16 per group
-    numbers  map by map A then B, each padded with zeros to whole groups; int4 packs two a byte, the lower first
+    scales   int3, int4 and int8 only: one float16 per group
+    numbers  map by map A then B, each padded with zeros to whole groups; int4 packs two a byte, the lower first;
+             int3 has the lower two bits of all codes first, four codes a byte, then the third bits, eight a byte
 
-A group is ``group size`` consecutive numbers of one matrix that share a scale: ``number = code * scale``.
+A group is ``group size`` consecutive numbers of one matrix that share a scale: ``number = code * scale``. The eight codes
+of int3 lie between the integers, from -3.5 to 3.5, and its scale is the one that changes the group least.
 Shape legend: G groups, N numbers in all.
 """
 
@@ -23,8 +25,10 @@ from torch import Tensor
 from sola_scale.errors import CorruptRecordError, TrainingError
 from sola_scale.lora.adapter import Adapter
 
-Precision = Literal["int4", "int8", "fp16", "fp32"]
-PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32")
+Precision = Literal["int4", "int8", "fp16", "fp32", "int3"]
+PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32", "int3")
+"""The formats, in the order of their numbers in a payload's header."""
+_GROUPED: dict[Precision, int] = {"int3": 3, "int4": 4, "int8": 8}
 
 _MAGIC = 0xA5
 _HEADER = struct.Struct("<BBBBBBH")
@@ -37,6 +41,12 @@ _NIBBLES = (
     .view(np.uint64)
     .reshape(-1)
 )
+_BYTES = np.arange(256)[:, None]
+# The numbers that a byte of either plane of int3 stands for; a code's number is the sum of both.
+_LOW_BITS = (((_BYTES >> np.arange(0, 8, 2)) & 3) - 3.5).astype(np.float32)
+_HIGH_BITS = (((_BYTES >> np.arange(8)) & 1) * 4).astype(np.float32)
+# Shares of the largest number that may become the largest code: a little clipping costs less than coarser steps.
+_CLIPS = np.linspace(0.7, 1.0, 7)
 
 
 def encode(adapter: Adapter, precision: Precision = "int4", *, group: int = _GROUP) -> bytes:
@@ -45,13 +55,15 @@ def encode(adapter: Adapter, precision: Precision = "int4", *, group: int = _GRO
     Args:
         adapter: finite weights.
         precision: format of the stored numbers.
-        group: consecutive numbers that share a scale; even.
+        group: consecutive numbers that share a scale; even, for ``int3`` a multiple of 8.
 
     Raises:
-        TrainingError: a weight is not finite, or the precision is unknown.
+        TrainingError: a weight is not finite, the precision is unknown, or the group does not suit it.
     """
     if precision not in PRECISIONS:
         raise TrainingError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
+    if group < 1 or group % _unit(precision):
+        raise TrainingError(f"groups of {group} numbers do not suit {precision}")
     parts = [_padded(part, group) for pair in adapter.balanced().pairs() for part in pair]
     numbers_N = np.concatenate(parts)
     if not np.isfinite(numbers_N).all():
@@ -139,10 +151,15 @@ def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, 
         or not maps
         or reserved
         or not group
-        or group % 2
+        or group % _unit(PRECISIONS[precision])
     ):
         raise CorruptRecordError("an adapter's payload has no valid header")
     return magic, index, precision, rank, maps, reserved, group
+
+
+def _unit(precision: Precision) -> int:
+    """Return what the size of a group is a multiple of, so that groups fill whole bytes."""
+    return 8 if precision == "int3" else 2
 
 
 def _plan(payload: bytes | memoryview) -> _Plan:
@@ -171,8 +188,8 @@ def _plan_of(head: bytes) -> _Plan:
 
 
 def _body_size(plan: _Plan) -> int:
-    bits = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}[plan.precision]
-    scales = 2 * plan.padded // plan.group if plan.precision in ("int4", "int8") else 0
+    bits = {"int3": 3, "int4": 4, "int8": 8, "fp16": 16, "fp32": 32}[plan.precision]
+    scales = 2 * plan.padded // plan.group if plan.precision in _GROUPED else 0
     return plan.padded * bits // 8 + scales
 
 
@@ -185,8 +202,10 @@ def _pack(numbers_N: np.ndarray, precision: Precision, group: int) -> bytes:
     if precision in ("fp16", "fp32"):
         plain: bytes = numbers_N.astype("<f2" if precision == "fp16" else "<f4").tobytes()
         return plain
-    top = 7 if precision == "int4" else 127
     grouped_GN = numbers_N.reshape(-1, group)
+    if precision == "int3":
+        return _pack_planes(grouped_GN)
+    top = 7 if precision == "int4" else 127
     scales_G = (np.abs(grouped_GN).max(axis=1) / top).astype("<f2")
     divisors_G = np.where(scales_G > 0, scales_G, 1).astype(np.float32)
     codes_N = np.clip(np.rint(grouped_GN / divisors_G[:, None]), -top, top).astype(np.int8).reshape(-1)
@@ -194,6 +213,26 @@ def _pack(numbers_N: np.ndarray, precision: Precision, group: int) -> bytes:
         nibbles_N = (codes_N + 8).astype(np.uint8)
         codes_N = nibbles_N[0::2] | (nibbles_N[1::2] << 4)
     packed: bytes = scales_G.tobytes() + codes_N.tobytes()
+    return packed
+
+
+def _pack_planes(grouped_GN: np.ndarray) -> bytes:
+    """Return scales, lower two bits and third bits of a group's least distorted 3-bit form."""
+    largest_G = np.abs(grouped_GN).max(axis=1)
+    best_G = np.full(len(grouped_GN), np.inf)
+    scales_G = np.zeros(len(grouped_GN), "<f2")
+    codes_GN = np.zeros(grouped_GN.shape, np.uint8)
+    for clip in _CLIPS:
+        tried_G = (largest_G * clip / 3.5).astype("<f2")
+        divisors_G1 = np.where(tried_G > 0, tried_G, 1).astype(np.float32)[:, None]
+        found_GN = np.clip(np.floor(grouped_GN / divisors_G1) + 4, 0, 7)
+        error_G = np.square((found_GN - 3.5) * tried_G[:, None] - grouped_GN).sum(axis=1)
+        better_G = error_G < best_G
+        best_G[better_G], scales_G[better_G] = error_G[better_G], tried_G[better_G]
+        codes_GN[better_G] = found_GN[better_G]
+    low_N4, high_N8 = (codes_GN & 3).reshape(-1, 4), (codes_GN >> 2).reshape(-1, 8)
+    low_N = np.bitwise_or.reduce(low_N4 << np.arange(0, 8, 2, dtype=np.uint8), axis=1)
+    packed: bytes = scales_G.tobytes() + low_N.tobytes() + np.packbits(high_N8, bitorder="little").tobytes()
     return packed
 
 
@@ -206,7 +245,12 @@ def _unpack(payload: bytes | memoryview, plan: _Plan, out_N: np.ndarray) -> np.n
     groups = plan.padded // plan.group
     scales_G = np.frombuffer(payload, "<f2", count=groups, offset=plan.offset).astype(np.float32)
     start = plan.offset + 2 * groups
-    if plan.precision == "int4":
+    if plan.precision == "int3":
+        low = np.frombuffer(payload, np.uint8, count=plan.padded // 4, offset=start)
+        high = np.frombuffer(payload, np.uint8, offset=start + len(low))
+        np.take(_LOW_BITS, low, axis=0, out=out_N.reshape(-1, 4), mode="clip")
+        out_N += np.take(_HIGH_BITS, high, axis=0).reshape(-1)
+    elif plan.precision == "int4":
         # Codes are bytes, so no index can be out of range: "clip" only spares numpy a checking pass and a copy.
         codes = np.frombuffer(payload, np.uint8, offset=start)
         np.take(_NIBBLES, codes, out=out_N.view(np.uint64), mode="clip")

@@ -13,7 +13,7 @@ from sola_scale.backbone.prefix import PrefixCapture
 from sola_scale.backbone.suffix import SuffixRunner
 from sola_scale.backbone.views import View
 from sola_scale.errors import TrainingError
-from sola_scale.lora.codec import PRECISIONS, Precision, encode
+from sola_scale.lora.codec import Precision, encode
 from sola_scale.lora.layout import AdapterLayout, layer_of
 from sola_scale.lora.training.acceptance import Acceptance, Verdict
 from sola_scale.lora.training.batch import Batch
@@ -24,7 +24,7 @@ from sola_scale.lora.training.slots import Slots
 from sola_scale.lora.training.starts import Starts
 from sola_scale.lora.training.trainee import Trainee
 
-_STORED: tuple[Precision, ...] = PRECISIONS[:3]
+_STORED: tuple[Precision, ...] = ("int3", "int4", "int8", "fp16")
 
 
 @dataclass(slots=True, eq=False)
