@@ -1,10 +1,11 @@
 """The examination of edits: each case is edited in, asked freely from its stored weights, and written down at once."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+
+import msgspec
 
 from sola_scale.editor import Editor
 from sola_scale.errors import RequestError
@@ -75,8 +76,8 @@ class FindingsFile:
         lines = path.read_text().splitlines() if path is not None and path.exists() else []
         for number, line in enumerate(lines, start=1):
             try:
-                finding = Finding(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                finding = msgspec.json.decode(line, type=Finding)
+            except msgspec.MsgspecError as error:
                 if number == len(lines):
                     continue  # torn by the end of the run before
                 raise RequestError(f"{path}, line {number}: not a finding of sola eval: {error}") from error
@@ -203,4 +204,4 @@ def _finding(editor: Editor, case: Case, edit_id: int, answers: Sequence[Generat
 
 
 def _line(finding: Finding) -> str:
-    return json.dumps(asdict(finding), ensure_ascii=False)
+    return msgspec.json.encode(finding).decode()

@@ -31,6 +31,9 @@ class TrainingConfig:
     """The same for answers beyond the first class limit: with many tokens the last per mille costs most of the steps."""
     long_probability: float = 0.9
     """The same for sentences, which answer no paraphrase and have many tokens to bring that far."""
+    patient_steps: int = 16
+    """Steps for which an edit is held to that probability. From then on what it may lack of one grows tenfold with every
+    half as many steps more: the last per mille of a slow edit would cost more than all the rest."""
     clip: float = 1.0
     """Largest gradient norm of one edit; each is clipped by its own."""
     start: Literal["gates", "mean", "random"] = "gates"
@@ -46,7 +49,7 @@ class TrainingConfig:
     """Most given paraphrases that are trained on; the views of all are taken."""
     patience: int = 2
     """Times an edit that fails in 4 bits trains on before it is stored wider."""
-    class_limits: tuple[int, ...] = (3, 12)
+    class_limits: tuple[int, ...] = (2, 12)
     """Answers of more tokens than the first number start in the second size class, and so on. Answers beyond the last
     are sentences: they are trained in their own prompt alone, for a stock context would cost them as much again."""
     seed: int = 0
@@ -58,8 +61,8 @@ class TrainingConfig:
         Raises:
             TrainingError: a number is out of range.
         """
-        counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.max_steps)
-        if min(*counts, self.candidates) < 1:
+        counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.candidates)
+        if min(*counts, self.max_steps, self.patient_steps) < 1:
             raise TrainingError("batch sizes, look-ahead, steps and candidates must be at least 1")
         if self.learning_rate <= 0 or self.clip <= 0 or self.gate_rate < 0:
             raise TrainingError("learning rate and gradient clip must be positive")

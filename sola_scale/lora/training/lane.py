@@ -156,7 +156,7 @@ class Lane:
             yield self._failed(flight, f"it did not hold within {self._config.max_steps} steps")
 
     def _is_due(self, flight: _Flight) -> bool:
-        wanted = flight.trainee.probability
+        wanted = flight.trainee.wanted(self._config.patient_steps)
         reached = wanted is not None and flight.probability >= wanted
         return reached or flight.trainee.steps >= self._config.max_steps
 
