@@ -31,7 +31,7 @@ class TrainingConfig:
     """The same for answers beyond the first class limit: with many tokens the last per mille costs most of the steps."""
     long_probability: float = 0.9
     """The same for sentences, which answer no paraphrase and have many tokens to bring that far."""
-    patient_steps: int = 16
+    patient_steps: int = 32
     """Steps for which an edit is held to that probability. From then on what it may lack of one grows tenfold with every
     half as many steps more: the last per mille of a slow edit would cost more than all the rest."""
     clip: float = 1.0

@@ -103,11 +103,15 @@ class Preparation:
         return [self._judge(*one) for one in zip(jobs, own, stock, answers, strict=True)]
 
     def _stock_prefixes(self, jobs: Sequence[TokenizedJob]) -> list[list[Prefix]]:
-        """Return, by job, its answer after each stock context; long answers go without."""
-        short = [not job.is_long(self._config) for job in jobs]
-        targets = [job.contexts[0].target for job, is_short in zip(jobs, short, strict=True) if is_short]
-        followed = [iter(self._capture.follow(stock, targets)) for stock in self._stock if targets]
-        return [[next(one) for one in followed] if is_short else [] for is_short in short]
+        """Return, by job, its answer after each stock context; long answers go without, like ones share theirs."""
+        targets = [() if job.is_long(self._config) else job.contexts[0].target for job in jobs]
+        distinct = [target for target in dict.fromkeys(targets) if target]
+        if not distinct:
+            return [[] for _ in jobs]
+        followed = [
+            dict(zip(distinct, self._capture.follow(stock, distinct), strict=True)) for stock in self._stock
+        ]
+        return [[one[target] for one in followed] if target else [] for target in targets]
 
     def _judge(
         self, job: TokenizedJob, prefixes: list[Prefix], stock: list[Prefix], answer: _BaseAnswer
