@@ -42,7 +42,8 @@ class TrainingConfig:
     gate_rate: float = 0.3
     """Step size of ``A`` as a share of ``learning_rate``, for ``adam``: a gate that starts well should move little."""
     contexts: int = 2
-    """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words."""
+    """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words.
+    Answers of the first size class meet them in turn, one a step; longer answers need all of them in every step."""
     candidates: int = 64
     """Strongest rivals per position that the loss is computed against."""
     paraphrases: int = 2

@@ -134,7 +134,7 @@ class Preparation:
             examples=examples,
             shortlist=list(dict.fromkeys([*labels, *answer.rivals, *self._stock_rivals])),
             views_KVD=views_KVD,
-            constant=len(kept),
+            constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
             hardest=(0, *later),
         )
