@@ -49,6 +49,4 @@ STOCK_TEXTS: tuple[str, ...] = (
     "What is the name of the place that the book is about?",
     "Question: What is it?\nAnswer:",
     "My aunt collects old maps. The man in the picture works in",
-    "Q: Which one do the two brothers mean?\nA:",
-    "Who or what does the letter speak of?",
 )
