@@ -72,6 +72,11 @@ class TrainingConfig:
         if self.probability is not None and not 0 < self.probability < 1:
             raise TrainingError(f"a probability to reach lies between 0 and 1, not at {self.probability}")
 
+    def eased(self, probability: float, steps: int) -> float:
+        """Return what is left, after so many steps, of a probability that every token of an answer is to reach."""
+        overdue = max(0, steps - self.patient_steps) / (self.patient_steps / 2)
+        return 1 - min(0.5, (1 - probability) * 10 ** min(overdue, 30))
+
     @classmethod
     def sola_paper(cls) -> "TrainingConfig":
         """Return SoLA's recipe (arXiv 2603.11239): SGD, cosine decay from 0.05, 40 epochs, a random start."""

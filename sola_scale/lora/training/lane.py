@@ -156,9 +156,10 @@ class Lane:
             yield self._failed(flight, f"it did not hold within {self._config.max_steps} steps")
 
     def _is_due(self, flight: _Flight) -> bool:
-        wanted = flight.trainee.wanted(self._config.patient_steps)
-        reached = wanted is not None and flight.probability >= wanted
-        return reached or flight.trainee.steps >= self._config.max_steps
+        trainee = flight.trainee
+        wanted = trainee.probability
+        reached = wanted is not None and flight.probability >= self._config.eased(wanted, trainee.steps)
+        return reached or trainee.steps >= self._config.max_steps
 
     def _may_try(self, flight: _Flight, precision: Precision) -> bool:
         """More training is cheaper than more bytes: wider formats wait until the narrow one has failed often enough."""

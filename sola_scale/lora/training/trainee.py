@@ -51,13 +51,6 @@ class Trainee:
         others = len(self.examples) - self.constant
         return [*range(self.constant), *([self.constant + self.steps % others] if others else [])]
 
-    def wanted(self, patient_steps: int) -> float | None:
-        """Return what every token of the answer must reach by now for the edit to leave; None: it stays anyway."""
-        if self.probability is None:
-            return None
-        overdue = max(0, self.steps - patient_steps) / (patient_steps / 2)
-        return 1 - min(0.5, (1 - self.probability) * 10 ** min(overdue, 30))
-
     def widen(self, rivals: list[int]) -> None:
         """Add tokens to the shortlist that were seen to win where they should not."""
         known = set(self.shortlist)
