@@ -41,6 +41,8 @@ class TrainingConfig:
     mean input of the edit's own positions, or at random."""
     gate_rate: float = 0.3
     """Step size of ``A`` as a share of ``learning_rate``, for ``adam``: a gate that starts well should move little."""
+    several_gate_rate: float = 0.1
+    """The same for answers between the class limits, which have more gates than positions."""
     contexts: int = 2
     """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words.
     Answers of the first size class meet them in turn, one a step; longer answers need all of them in every step."""
@@ -65,7 +67,7 @@ class TrainingConfig:
         counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.candidates)
         if min(*counts, self.max_steps, self.patient_steps) < 1:
             raise TrainingError("batch sizes, look-ahead, steps and candidates must be at least 1")
-        if self.learning_rate <= 0 or self.clip <= 0 or self.gate_rate < 0:
+        if self.learning_rate <= 0 or self.clip <= 0 or min(self.gate_rate, self.several_gate_rate) < 0:
             raise TrainingError("learning rate and gradient clip must be positive")
         if not 0 <= self.contexts <= len(STOCK_TEXTS):
             raise TrainingError(f"there are {len(STOCK_TEXTS)} stock contexts, not {self.contexts}")

@@ -136,6 +136,7 @@ class Preparation:
             views_KVD=views_KVD,
             constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
+            gate_rate=self._gate_rate(job),
             hardest=(0, *later),
         )
 
@@ -160,6 +161,10 @@ class Preparation:
             return wanted
         several, long = self._config.several_probability, self._config.long_probability
         return min(wanted, long if job.is_long(self._config) else several)
+
+    def _gate_rate(self, job: TokenizedJob) -> float:
+        between = 0 < job.size_class(self._config) < len(self._config.class_limits)
+        return self._config.several_gate_rate if between else self._config.gate_rate
 
     def _rivals(self, prefix: Prefix) -> list[int]:
         labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)

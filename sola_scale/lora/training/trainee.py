@@ -34,6 +34,8 @@ class Trainee:
     """How many of the examples, from the first on, every step runs; the others take turns."""
     probability: float | None
     """What every token of the answer must reach before the edit may leave; None: it stays for all its steps."""
+    gate_rate: float
+    """Step size of ``A`` as a share of the learning rate."""
     hardest: tuple[int, ...] = (0,)
     """The answer's positions as gates should serve them: the first, then the others by the base model's surprise."""
     steps: int = 0
