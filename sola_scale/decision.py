@@ -60,7 +60,7 @@ class GivenDecision:
             return None
         adapters, lost = self._pager.fetch(fired)
         if lost:
-            raise StoreError(f"the weights of edits {sorted(lost)} are not to be had: not live, or damaged")
+            raise StoreError(f"the weights of edits {sorted(lost)} are not to be had: gone, or damaged")
         return adapters
 
 

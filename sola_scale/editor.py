@@ -13,7 +13,7 @@ from torch import Tensor
 from sola_scale import opening
 from sola_scale.backbone import Backbone, Taps, capture_views
 from sola_scale.decision import Dispatch, GivenDecision, RoutingDecision
-from sola_scale.errors import RequestError, StoreReadOnlyError
+from sola_scale.errors import EditStateError, RequestError, StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
 from sola_scale.generation import Generation, checked_prompts, generate
 from sola_scale.histogram import Histogram
@@ -25,7 +25,7 @@ from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
 from sola_scale.routing import Route, Router
 from sola_scale.statistics import EditorStats, EditorVerification
-from sola_scale.store import EditFilter, EditRecord, NewEdit, Transition
+from sola_scale.store import EditFilter, EditRecord, EditStatus, NewEdit, Transition
 
 _ROUTE_BATCH = 32
 
@@ -180,7 +180,8 @@ class Editor:
         Raises:
             RequestError: a prompt is empty or leaves no room in the model's context, or there are not as many
                 ``edits`` as prompts.
-            StoreError: the weights of an edit that was to answer cannot be had.
+            EditStateError: an edit that was to answer is not live.
+            StoreError: its weights cannot be had.
         """
         texts = checked_prompts(prompts)
         if edits is not None and len(edits) != len(texts):
@@ -384,6 +385,10 @@ class Editor:
 
         def decide(batch: slice) -> GivenDecision:
             self.refresh()
+            for edit_id in {edit_id for edit_id in edits[batch] if edit_id is not None}:
+                status = self._parts.store.record(edit_id).status
+                if status is not EditStatus.LIVE:
+                    raise EditStateError(f"edit {edit_id} is {status}; only a live edit answers")
             return GivenDecision(
                 self._parts.pager, [edit_id for edit_id in edits[batch] for _ in range(beams)]
             )

@@ -10,6 +10,7 @@ import torch
 from sola_scale import Editor, EditRequest
 from sola_scale.backbone import Backbone
 from sola_scale.errors import (
+    EditStateError,
     FingerprintMismatchError,
     ModelError,
     RequestError,
@@ -64,11 +65,14 @@ def test_a_named_edit_answers_whatever_the_router_says(edited: Editor) -> None:
 
 
 def test_naming_edits_wrongly_is_refused(edited: Editor) -> None:
-    """There must be as many edits as prompts, and each must have weights to fire."""
+    """There must be as many edits as prompts, and each must exist and be live: a revoked edit answers nobody."""
     with pytest.raises(RequestError):
         edited.generate(PROMPTS, edits=[None])
-    with pytest.raises(StoreError):
+    with pytest.raises(UnknownEditError):
         edited.generate(PROMPTS[:1], edits=[99], max_new_tokens=2)
+    edited.revoke(1)
+    with pytest.raises(EditStateError):
+        edited.generate(PROMPTS[:1], edits=[1], max_new_tokens=2)
 
 
 def base_logits(editor: Editor) -> torch.Tensor:

@@ -69,8 +69,10 @@ class FindingsFile:
         """Read what there is.
 
         Raises:
-            RequestError: the file holds something else.
+            RequestError: the file holds something else, or there is no folder for it.
         """
+        if path is not None and not path.parent.is_dir():
+            raise RequestError(f"there is no folder {path.parent} for the findings")
         self._path = path
         self.found: dict[int, Finding] = {}
         lines = path.read_text().splitlines() if path is not None and path.exists() else []
@@ -165,7 +167,7 @@ def _ask(editor: Editor, live: Sequence[tuple[Case, int]]) -> Iterator[Finding]:
 
 def _answers(editor: Editor, asked: Sequence[tuple[int, int, str]]) -> list[Generation]:
     """Generate in batches of like length; the answers come in the order of the questions."""
-    lengths = {edit_id: int(editor.edit(edit_id).details["target_tokens"]) for _, edit_id, _ in asked}
+    lengths = {edit_id: _target_tokens(editor, edit_id) for _, edit_id, _ in asked}
     order = sorted(range(len(asked)), key=lambda place: (lengths[asked[place][1]], len(asked[place][2])))
     answers: dict[int, Generation] = {}
     for start in range(0, len(order), _BATCH):
@@ -177,6 +179,15 @@ def _answers(editor: Editor, asked: Sequence[tuple[int, int, str]]) -> list[Gene
         )
         answers |= dict(zip(places, generated, strict=True))
     return [answers[place] for place in range(len(asked))]
+
+
+def _target_tokens(editor: Editor, edit_id: int) -> int:
+    """Return the length of an edit's answer, its end included; an imported edit has no figure of training that says so."""
+    record = editor.edit(edit_id)
+    counted = record.details.get("target_tokens")
+    return int(
+        counted or len(editor.tokenizer(f" {record.target}", add_special_tokens=False)["input_ids"]) + 1
+    )
 
 
 def _finding(editor: Editor, case: Case, edit_id: int, answers: Sequence[Generation]) -> Finding:
@@ -195,11 +206,11 @@ def _finding(editor: Editor, case: Case, edit_id: int, answers: Sequence[Generat
         reworded_says=sum(says(one, target) for one in reworded),
         reworded_exact=sum(is_exact(one, target, end) for one in reworded),
         misses=tuple(one.text for one in reworded if not says(one, target)),
-        bytes=int(details["bytes"]),
-        steps=int(details["steps"]),
-        target_tokens=int(details["target_tokens"]),
+        bytes=int(details.get("bytes", 0)),
+        steps=int(details.get("steps", 0)),
+        target_tokens=_target_tokens(editor, edit_id),
         size_class=int(details.get("size_class", 0)),
-        precision=str(details["precision"]),
+        precision=str(details.get("precision", "")),
     )
 
 
