@@ -1,7 +1,6 @@
 """The Editor: one store of edits on one model, behind one object."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,6 @@ from sola_scale.decision import Dispatch, GivenDecision, RoutingDecision
 from sola_scale.errors import EditStateError, RequestError, StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
 from sola_scale.generation import Generation, checked_prompts, generate
-from sola_scale.histogram import Histogram
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
 from sola_scale.lora.training import TrainerKeeper
@@ -24,6 +22,8 @@ from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
 from sola_scale.routing import Route, Router
+from sola_scale.serving import Reporter
+from sola_scale.sharing import SharedLock
 from sola_scale.statistics import EditorStats, EditorVerification
 from sola_scale.store import EditFilter, EditRecord, EditStatus, NewEdit, Transition
 
@@ -42,9 +42,10 @@ class Editor:
 
     def __init__(self, parts: "opening.Parts") -> None:
         """Use `Editor.open`."""
-        self._writing = threading.RLock()
-        self._latencies = Histogram()
+        # Changes share it; what needs the store to hold still takes it alone.
+        self._writing = SharedLock()
         self._parts = parts
+        self._reporter = Reporter(parts.path, parts.pager.stats)
         self._trainers = TrainerKeeper(parts.backbone, parts.layouts, parts.recipe.training)
         self._dispatch = self._new_dispatch()
         self._taps = Taps(
@@ -271,7 +272,7 @@ class Editor:
             store=self._parts.store.stats(),
             index=self._parts.live.index.stats(),
             slots=self._parts.pager.stats(),
-            routing=self._latencies.snapshot(),
+            routing=self._reporter.routing,
         )
 
     def verify(self, *, repair: bool = False) -> EditorVerification:
@@ -324,7 +325,7 @@ class Editor:
     def adopt(self, folder: str | Path, request: EditRequest) -> int:
         """Take a PEFT LoRA folder in as the edit of ``request``, untrained and unchecked; returns its id."""
         self._must_write()
-        with self._taps.disabled(), self._writing:
+        with self._taps.disabled():
             return self._commit([adopted(self._parts, Path(folder), request)]).edit_ids[0]
 
     def backup(self, path: str | Path) -> None:
@@ -344,6 +345,7 @@ class Editor:
     def close(self) -> None:
         """Snapshot the index, give the model back as it was, release the store. Closing twice is fine."""
         self._taps.close()
+        self._reporter.close()
         self._parts.close()
 
     def __enter__(self) -> Self:
@@ -368,7 +370,7 @@ class Editor:
             ),
             pager=parts.pager,
             on_damage=self._quarantine,
-            on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
+            on_decided=self._reporter.decided,
             prefetch=parts.backbone.device.type != "cpu",
         )
 
@@ -400,12 +402,12 @@ class Editor:
         return self._dispatch.begin()
 
     def _commit(self, edits: Sequence[NewEdit]) -> Transition:
-        with self._writing:
+        with self._writing.shared():
             return self._follow(self._parts.store.write(edits))
 
     def _change(self, verb: str, ids: int | Iterable[int]) -> list[int]:
         self._must_write()
-        with self._writing:
+        with self._writing.shared():
             transition = getattr(self._parts.store, verb)([ids] if isinstance(ids, int) else list(ids))
             return list(self._follow(transition).edit_ids)
 
@@ -418,7 +420,7 @@ class Editor:
     def _quarantine(self, ids: set[int]) -> None:
         """Stop edits whose weights cannot be had; a reader only leaves them out."""
         if not self._parts.read_only:
-            with self._writing:
+            with self._writing.shared():
                 self._follow(
                     self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
                 )

@@ -21,6 +21,7 @@ from sola_scale.errors import (
     UnknownEditError,
 )
 from sola_scale.requests import BadRecord
+from sola_scale.serving import reports
 from tests.tiny import tiny_backbone, tiny_recipe
 
 FRANCE = EditRequest("The capital of France is", "Lyon", tags=("geo",))
@@ -268,10 +269,15 @@ def test_slots_too_few_for_a_batch_change_no_answer(tmp_path: Path) -> None:
 
 
 def test_statistics_count(edited: Editor) -> None:
-    """Statistics tell edits, slots and routed prompts."""
+    """Statistics tell edits, slots and routed prompts; another process finds the same beside the store."""
     edited.generate(PROMPTS, max_new_tokens=1)
     stats = edited.stats()
-    assert stats.store.edits == 2
-    assert stats.slots.resident == 2
+    assert (stats.registered, stats.live, stats.revoked, stats.resident) == (2, 2, 0, 2)
+    assert (stats.slots.hits, stats.slots.misses, stats.slots.staging.count) == (0, 2, 1)
     assert stats.routing.count == 3
     assert stats.routing.quantile(0.5) > 0
+    edited.revoke(1)
+    assert (edited.stats().live, edited.stats().revoked, edited.stats().resident) == (1, 1, 1)
+    edited.close()
+    (report,) = reports(edited.path)
+    assert (report.slots.misses, report.routing) == (2, stats.routing)

@@ -15,6 +15,7 @@ from sola_scale.cli import (
     ingesting,
     lifecycle,
     records,
+    stats,
 )
 
 app = typer.Typer(
@@ -39,7 +40,7 @@ for command in (
     lifecycle.revoke,
     lifecycle.restore,
     lifecycle.purge,
-    records.stats,
+    stats.stats,
     care.verify,
     care.compact,
     care.backup,
