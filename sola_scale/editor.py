@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sola_scale import opening
 from sola_scale.backbone import Backbone, Taps, capture_views
-from sola_scale.decision import Dispatch, GivenDecision, RoutingDecision
-from sola_scale.errors import EditStateError, RequestError, StoreReadOnlyError
+from sola_scale.decision import Dispatch, RoutingDecision
+from sola_scale.errors import StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
+from sola_scale.firing import dispatch_of, given_decisions
 from sola_scale.generation import Generation, checked_prompts, generate
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
@@ -21,11 +22,11 @@ from sola_scale.lora.training import TrainerKeeper
 from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
-from sola_scale.routing import Route, Router
+from sola_scale.routing import Route
 from sola_scale.serving import Reporter
 from sola_scale.sharing import SharedLock
 from sola_scale.statistics import EditorStats, EditorVerification
-from sola_scale.store import EditFilter, EditRecord, EditStatus, NewEdit, Transition
+from sola_scale.store import EditFilter, EditRecord, NewEdit, Transition
 
 _ROUTE_BATCH = 32
 
@@ -185,15 +186,11 @@ class Editor:
             StoreError: its weights cannot be had.
         """
         texts = checked_prompts(prompts)
-        if edits is not None and len(edits) != len(texts):
-            raise RequestError(f"{len(edits)} edits were named for {len(texts)} prompts")
+        decisions = None
+        if edits is not None:
+            decisions = given_decisions(self._dispatch, self._parts.store, edits, len(texts), options)
         return generate(
-            self.backbone,
-            self._taps,
-            texts,
-            batch_size=batch_size,
-            options=options,
-            decisions=None if edits is None else self._given(edits, options.get("num_beams", 1)),
+            self.backbone, self._taps, texts, batch_size=batch_size, options=options, decisions=decisions
         )
 
     @torch.inference_mode()
@@ -359,20 +356,7 @@ class Editor:
     # --- inside --------------------------------------------------------------------------------------------
 
     def _new_dispatch(self) -> Dispatch:
-        parts = self._parts
-        return Dispatch(
-            router=Router(
-                parts.calibration,
-                parts.live,
-                parts.store,
-                version=parts.calibration_id,
-                on_damage=self._quarantine,
-            ),
-            pager=parts.pager,
-            on_damage=self._quarantine,
-            on_decided=self._reporter.decided,
-            prefetch=parts.backbone.device.type != "cpu",
-        )
+        return dispatch_of(self._parts, on_damage=self._quarantine, on_decided=self._reporter.decided)
 
     def _reload(self) -> None:
         """Follow the store to another calibration; batches under way end on the old one."""
@@ -381,21 +365,6 @@ class Editor:
                 self._parts = self._parts.recalibrated()
                 self._taps.watch(self._parts.calibration.views)
                 self._dispatch = self._new_dispatch()
-
-    def _given(self, edits: Sequence[int | None], beams: int) -> Callable[[slice], GivenDecision]:
-        """Fire what the caller says; the beams of a prompt stand one behind the other."""
-
-        def decide(batch: slice) -> GivenDecision:
-            self.refresh()
-            for edit_id in {edit_id for edit_id in edits[batch] if edit_id is not None}:
-                status = self._parts.store.record(edit_id).status
-                if status is not EditStatus.LIVE:
-                    raise EditStateError(f"edit {edit_id} is {status}; only a live edit answers")
-            return GivenDecision(
-                self._parts.pager, [edit_id for edit_id in edits[batch] for _ in range(beams)]
-            )
-
-        return decide
 
     def _begin_decision(self) -> RoutingDecision:
         self.refresh()

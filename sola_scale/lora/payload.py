@@ -118,7 +118,7 @@ class Plan:
     def _indices(self, codes: np.ndarray) -> np.ndarray:
         """Join each byte of lower bits with its half byte of third bits."""
         low = self.padded // 4
-        indices = _HALVES.take(codes[low:], mode="clip").view(np.int64)
+        indices: np.ndarray = _HALVES.take(codes[low:], mode="clip").view(np.int64)
         indices |= codes[:low]
         return indices
 
