@@ -15,7 +15,7 @@ from sola_scale.generation import Generation
 from sola_scale.ingest import Outcome
 from sola_scale.store import EditStatus
 
-_CHUNK = 256
+_CHUNK = 128
 _BATCH = 32
 # Room for an answer that does not stop where it should: enough to tell "says" from "exact".
 _SPARE_TOKENS = 4
