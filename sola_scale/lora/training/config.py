@@ -52,7 +52,7 @@ class TrainingConfig:
     """Most given paraphrases that are trained on; the views of all are taken."""
     patience: int = 2
     """Times an edit that fails in 3 bits trains on before it is stored wider."""
-    class_limits: tuple[int, ...] = (1, 4, 12)
+    class_limits: tuple[int, ...] = (1, 12)
     """Answers of more tokens than the first number start in the second size class, and so on. Answers beyond the last
     are sentences: they are trained in their own prompt alone, for a stock context would cost them as much again."""
     seed: int = 0
