@@ -35,7 +35,8 @@ class GroupCommit:
         """Take turns by the lock ``turn``, in transactions that ``begin`` opens."""
         self._turn = turn
         self._begin = begin
-        self._lock = threading.Lock()
+        self._state = threading.Condition()
+        self._led = False
         self._waiting: list[_Ticket[Any]] = []
 
     def run(self, work: Callable[[WriteTransaction], T]) -> T:
@@ -45,17 +46,39 @@ class GroupCommit:
             work: done once or, if sharing failed, twice, of which the first time is undone.
         """
         ticket = _Ticket(work)
-        with self._lock:
+        with self._state:
             self._waiting.append(ticket)
-        with self._turn:
-            if not ticket.settled:
-                self._lead(ticket)
+            try:
+                # Whose work was done meanwhile goes on at once: it must not wait for the next one's flush.
+                self._state.wait_for(lambda: ticket.settled or not self._led)
+            except BaseException:
+                self._withdraw(ticket)
+                raise
+            leads = not ticket.settled
+            self._led = self._led or leads
+        if leads:
+            self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error
         return cast("T", ticket.value)
 
     def _lead(self, own: _Ticket[Any]) -> None:
-        with self._lock:
+        try:
+            with self._turn:
+                self._commit()
+        finally:
+            with self._state:
+                # Interrupted: what its caller is not waiting for any more is not to be done by the next one.
+                self._withdraw(own)
+                self._led = False
+                self._state.notify_all()
+
+    def _withdraw(self, ticket: _Ticket[Any]) -> None:
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+
+    def _commit(self) -> None:
+        with self._state:
             group, self._waiting = self._waiting, []
         try:
             if not self._together(group):
@@ -63,9 +86,8 @@ class GroupCommit:
                     self._alone(ticket)
         finally:
             # Where this thread was interrupted the others are to have a turn of their own.
-            with self._lock:
-                left = [ticket for ticket in group if not ticket.settled and ticket is not own]
-                self._waiting = left + self._waiting
+            with self._state:
+                self._waiting[:0] = [ticket for ticket in group if not ticket.settled]
 
     def _together(self, group: list[_Ticket[Any]]) -> bool:
         """Do everybody's work in one transaction; False, and nothing has happened, if anything went wrong."""

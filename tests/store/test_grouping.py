@@ -107,13 +107,14 @@ def test_an_interrupted_leader_leaves_the_others_their_turn() -> None:
     def interrupted(_txn: Any) -> int:
         raise KeyboardInterrupt
 
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(3) as threads:
         with turn:
-            futures = [threads.submit(group.run, lambda txn, n=n: txn.append(n)) for n in (1, 2)]
-            wait_for(group, 2)
-            with pytest.raises(KeyboardInterrupt):
-                group.run(interrupted)
-        for future in futures:
+            leader = threads.submit(group.run, interrupted)
+            wait_for(group, 1)
+            others = [threads.submit(group.run, lambda txn, n=n: txn.append(n)) for n in (1, 2)]
+            wait_for(group, 3)
+        assert isinstance(leader.exception(), KeyboardInterrupt)
+        for future in others:
             future.result()
     assert sorted(n for work in transactions.committed for n in work) == [1, 2]
 
