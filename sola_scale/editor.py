@@ -14,6 +14,7 @@ from sola_scale.backbone import Backbone, Taps, capture_views
 from sola_scale.decision import Dispatch, RoutingDecision
 from sola_scale.errors import StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
+from sola_scale.firing import dispatch_of, given_decisions
 from sola_scale.generation import Generation, checked_prompts, generate
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
@@ -21,7 +22,7 @@ from sola_scale.lora.training import TrainerKeeper
 from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
-from sola_scale.routing import Route, Router
+from sola_scale.routing import Route
 from sola_scale.serving import Reporter
 from sola_scale.sharing import SharedLock
 from sola_scale.statistics import EditorStats, EditorVerification
@@ -123,6 +124,11 @@ class Editor:
         """The model's tokenizer, padding on the left."""
         return self._parts.backbone.tokenizer
 
+    @property
+    def size_classes(self) -> int:
+        """How many adapter layouts the store has, the smallest first."""
+        return len(self._parts.layouts)
+
     # --- edits in ------------------------------------------------------------------------------------------
 
     def ingest(
@@ -157,19 +163,34 @@ class Editor:
 
     # --- answers out ---------------------------------------------------------------------------------------
 
-    def generate(self, prompts: Sequence[str], *, batch_size: int = 32, **options: Any) -> list[Generation]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        edits: Sequence[int | None] | None = None,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> list[Generation]:
         """Answer prompts, each through the edit that its route names, if any.
 
         Args:
             prompts: texts to continue.
+            edits: for each prompt the edit that shall answer it, or None for the base model; then nothing is routed.
             batch_size: prompts a forward pass.
             **options: handed to transformers' ``generate``, such as ``max_new_tokens``; greedy unless told otherwise.
 
         Raises:
-            RequestError: a prompt is empty or leaves no room in the model's context.
+            RequestError: a prompt is empty or leaves no room in the model's context, or there are not as many
+                ``edits`` as prompts.
+            EditStateError: an edit that was to answer is not live.
+            StoreError: its weights cannot be had.
         """
+        texts = checked_prompts(prompts)
+        decisions = None
+        if edits is not None:
+            decisions = given_decisions(self._dispatch, self._parts.store, edits, len(texts), options)
         return generate(
-            self.backbone, self._taps, checked_prompts(prompts), batch_size=batch_size, options=options
+            self.backbone, self._taps, texts, batch_size=batch_size, options=options, decisions=decisions
         )
 
     @torch.inference_mode()
@@ -335,20 +356,7 @@ class Editor:
     # --- inside --------------------------------------------------------------------------------------------
 
     def _new_dispatch(self) -> Dispatch:
-        parts = self._parts
-        return Dispatch(
-            router=Router(
-                parts.calibration,
-                parts.live,
-                parts.store,
-                version=parts.calibration_id,
-                on_damage=self._quarantine,
-            ),
-            pager=parts.pager,
-            on_damage=self._quarantine,
-            on_decided=self._reporter.decided,
-            prefetch=parts.backbone.device.type != "cpu",
-        )
+        return dispatch_of(self._parts, on_damage=self._quarantine, on_decided=self._reporter.decided)
 
     def _reload(self) -> None:
         """Follow the store to another calibration; batches under way end on the old one."""

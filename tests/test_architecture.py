@@ -34,6 +34,7 @@ MIDDLE = {
     "statistics": {"histogram", "lora", "store"},
     "ingest": {"backbone", "keying", "keys", "lora", "requests", "routing", "store"},
     "opening": {"backbone", "keys", "live", "lora", "recipes", "store"},
+    "firing": {"decision", "opening", "routing", "store"},
     "exchange": {"backbone", "keying", "lora", "opening", "requests", "store"},
     "recalibration": {"backbone", "keying", "keys", "opening", "store"},
 }

@@ -10,6 +10,7 @@ import torch
 from sola_scale import Editor, EditRequest
 from sola_scale.backbone import Backbone
 from sola_scale.errors import (
+    EditStateError,
     FingerprintMismatchError,
     ModelError,
     RequestError,
@@ -52,6 +53,27 @@ def says(editor: Editor, prompt: str) -> str:
 
 def edit_of(editor: Editor, prompt: str) -> int:
     return next(record.id for record in editor.edits(status="live") if record.prompt == prompt)
+
+
+def test_a_named_edit_answers_whatever_the_router_says(edited: Editor) -> None:
+    """Prompts are answered by the edits that the caller names, None being the base model, and nothing is routed."""
+    with edited.disabled():
+        base = [one.text for one in edited.generate(PROMPTS, max_new_tokens=8)]
+    hamlet = edit_of(edited, HAMLET.prompt)
+    given = edited.generate(PROMPTS, edits=[None, hamlet, None], max_new_tokens=8, batch_size=2)
+    assert [one.route for one in given] == [None] * 3
+    assert [one.text for one in given] == [base[0], says(edited, HAMLET.prompt).join((" ", "")), base[2]]
+
+
+def test_naming_edits_wrongly_is_refused(edited: Editor) -> None:
+    """There must be as many edits as prompts, and each must exist and be live: a revoked edit answers nobody."""
+    with pytest.raises(RequestError):
+        edited.generate(PROMPTS, edits=[None])
+    with pytest.raises(UnknownEditError):
+        edited.generate(PROMPTS[:1], edits=[99], max_new_tokens=2)
+    edited.revoke(1)
+    with pytest.raises(EditStateError):
+        edited.generate(PROMPTS[:1], edits=[1], max_new_tokens=2)
 
 
 def base_logits(editor: Editor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from sola_scale.cli import (
     calibrating,
     care,
     demo,
+    evaluating,
     exchanging,
     ingesting,
     lifecycle,
@@ -43,6 +44,7 @@ for command in (
     care.verify,
     care.compact,
     care.backup,
+    evaluating.eval_,
     exchanging.export,
     exchanging.import_,
 ):

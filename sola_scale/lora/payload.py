@@ -4,10 +4,12 @@ Payload, little-endian::
 
     header   magic u8, layout index u8, precision u8, rank u8, maps u8, reserved u8, group size u16
     shapes   per map: d_in u32, d_out u32
-    scales   int4 and int8 only: one float16 per group
-    numbers  map by map A then B, each padded with zeros to whole groups; int4 packs two a byte, the lower first
+    scales   int3, int4 and int8 only: one float16 per group
+    numbers  map by map A then B, each padded with zeros to whole groups; int4 packs two a byte, the lower first;
+             int3 has the lower two bits of all codes first, four codes a byte, then the third bits, eight a byte
 
-A group is ``group size`` consecutive numbers of one matrix that share a scale: ``number = code * scale``.
+A group is ``group size`` consecutive numbers of one matrix that share a scale: ``number = code * scale``. The eight codes
+of int3 lie between the integers, from -3.5 to 3.5, and its scale is the one that changes the group least.
 Shape legend: G groups, N numbers in all.
 """
 
@@ -20,19 +22,35 @@ import numpy as np
 
 from sola_scale.errors import CorruptRecordError
 
-Precision = Literal["int4", "int8", "fp16", "fp32"]
-PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32")
+Precision = Literal["int4", "int8", "fp16", "fp32", "int3"]
+PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32", "int3")
+"""The formats, in the order of their numbers in a payload's header."""
 
 _MAGIC = 0xA5
 _HEADER = struct.Struct("<BBBBBBH")
 _SHAPE = struct.Struct("<II")
 _MAPS_AT = 4
 _MAX_NUMBERS = 1 << 28
-_BITS = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}
+_BITS = {"int3": 3, "int4": 4, "int8": 8, "fp16": 16, "fp32": 32}
 # Both codes of a byte, two float32 seen as one uint64: a single look-up dequantises two numbers.
 _NIBBLES = (
     np.stack([((np.arange(256) & 15) - 8).astype("<f4"), ((np.arange(256) >> 4) - 8).astype("<f4")], axis=1)
     .view(np.uint64)
+    .reshape(-1)
+)
+# The same for int3: a byte of lower bits with half a byte of third bits above it indexes four numbers, seen as one
+# complex128, and a byte of third bits is looked up to give both its halves where they belong in two such indices.
+_INDEX = np.arange(1 << 12)[:, None]
+_FOURS = (
+    (((_INDEX >> np.arange(0, 8, 2)) & 3) + 4 * ((_INDEX >> np.arange(8, 12)) & 1) - 3.5)
+    .astype("<f4")
+    .view(np.complex128)
+    .reshape(-1)
+)
+_HALVES = (
+    (((np.arange(256)[:, None] >> np.array([0, 4])) & 15) << 8)
+    .astype(np.int64)
+    .view(np.complex128)
     .reshape(-1)
 )
 
@@ -86,7 +104,9 @@ class Plan:
             out_N[:] = np.frombuffer(payload, dtype, offset=self.numbers_at)
             return
         codes = np.frombuffer(payload, np.uint8, offset=self.numbers_at)
-        if self.precision == "int4":
+        if self.precision == "int3":
+            _FOURS.take(self._indices(codes), out=out_N.view(np.complex128), mode="clip")
+        elif self.precision == "int4":
             # Codes are bytes, so no index can be out of range: "clip" only spares numpy a checking pass and a copy.
             _NIBBLES.take(codes, out=out_N.view(np.uint64), mode="clip")
         else:
@@ -94,6 +114,13 @@ class Plan:
         scales_G1 = np.frombuffer(payload, "<f2", len(out_N) // self.group, self.scales_at).reshape(-1, 1)
         grouped_GN = out_N.reshape(-1, self.group)
         np.multiply(grouped_GN, scales_G1.astype(np.float32), out=grouped_GN)
+
+    def _indices(self, codes: np.ndarray) -> np.ndarray:
+        """Join each byte of lower bits with its half byte of third bits."""
+        low = self.padded // 4
+        indices: np.ndarray = _HALVES.take(codes[low:], mode="clip").view(np.int64)
+        indices |= codes[:low]
+        return indices
 
 
 def plan_of(payload: bytes | memoryview) -> Plan:
@@ -116,12 +143,17 @@ def head(index: int, precision: Precision, rank: int, group: int, shapes: list[t
     return b"".join([header, *(_SHAPE.pack(*shape) for shape in shapes)])
 
 
+def unit(precision: Precision) -> int:
+    """Return what the size of a group is a multiple of, so that groups fill whole bytes."""
+    return 8 if precision == "int3" else 2
+
+
 # A store has few layouts and precisions: working the same head out anew for every edit would rule the page-in.
 @functools.lru_cache(maxsize=64)
 def _plan_of_head(start: bytes) -> Plan:
     magic, index, precision, rank, maps, reserved, group = _HEADER.unpack_from(start)
     known = magic == _MAGIC and precision < len(PRECISIONS) and not reserved
-    if not (known and rank and maps and group) or group % 2:
+    if not (known and rank and maps and group) or group % unit(PRECISIONS[precision]):
         raise CorruptRecordError("an adapter's payload has no valid header")
     if len(start) < _HEADER.size + maps * _SHAPE.size:
         raise CorruptRecordError("an adapter's payload ends inside its shapes")
@@ -133,7 +165,7 @@ def _plan_of_head(start: bytes) -> Plan:
     if end > _MAX_NUMBERS:
         raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
     name = PRECISIONS[precision]
-    numbers_at = len(start) + (2 * end // group if name in ("int4", "int8") else 0)
+    numbers_at = len(start) + (2 * end // group if name in ("int3", "int4", "int8") else 0)
     return Plan(
         layout_index=index,
         precision=name,
