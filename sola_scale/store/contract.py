@@ -63,7 +63,7 @@ class Store(ABC):
 
     @abstractmethod
     def revoke(self, ids: Iterable[int]) -> Transition:
-        """Stop edits; each one's predecessor, if any is left, comes back. Reversible."""
+        """Stop edits; each one's predecessor, if any is left, comes back. Reversible; a quarantined edit stays so."""
 
     @abstractmethod
     def restore(self, ids: Iterable[int]) -> Transition:

@@ -90,6 +90,9 @@ def _changes(txn: WriteTransaction, operation: Operation, edit_id: int, status: 
         return not status.eligible
     if operation is Operation.QUARANTINE:
         _refuse_purged(edit_id, status, "quarantined")
+    if operation is Operation.REVOKE and status is EditStatus.QUARANTINED:
+        # It is stopped, and may have no keys any more: only a look at its bytes can tell whether it may come back.
+        return False
     return status not in (STATUS_AFTER[operation], EditStatus.PURGED)
 
 

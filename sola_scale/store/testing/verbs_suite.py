@@ -208,7 +208,7 @@ class VerbsSuite:
         store.quarantine([3], "bad")
         before = state_of(store)
         for transition in (
-            store.revoke([1, 2, 1]),
+            store.revoke([1, 2, 1, 3]),
             store.purge([2]),
             store.quarantine([3], "worse"),
             store.restore([4]),
