@@ -4,8 +4,9 @@ Run: ``PYTHONPATH=.:index python scripts/bench_index.py --keys keys.npy --querie
 ``make_real_keys.py``: row i of the queries is a paraphrase of row i of the keys.
 
 "right kept" is the share of queries whose own edit is among the 8 answers, of those where exact search has it among its
-8; times are of one query at a time, contenders taking turns query by query, in CPU time of the calling thread (and in
-wall time, which means little on a busy machine).
+8. Times are of one query at a time, in CPU time of the calling thread (and in wall time, which means little on a busy
+machine). Contenders take turns after every 50 queries; in the "cold" column after every query, so that each finds the
+caches full of the others' data.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import dataclasses
 import gc
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,8 +33,18 @@ from index_contenders import Contender, K, Ours, contenders
 from sola_index import KeyIndex
 
 # Shapes: M queries, N keys, D dimensions, K answers.
-PARAPHRASES = 1_000
+PARAPHRASES = 3_000
+"""Queries whose answers are judged, asked in batches."""
+
+TIMED = 1_000
+"""Queries of these that are timed, one at a time."""
+
 BATCH = 64
+TURN = 50
+"""Queries that a contender answers before it is the next one's turn."""
+
+COLD = 300
+"""Queries asked with a turn each."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -49,9 +62,27 @@ class Row:
     cpu_ms_mean: float = 0.0
     wall_ms_p50: float = 0.0
     wall_ms_p95: float = 0.0
+    cold_cpu_ms_p50: float = 0.0
+    cold_cpu_ms_p95: float = 0.0
     batch_per_cpu_s: float = 0.0
     adds_per_cpu_s: float = 0.0
-    resident_mb: float = 0.0
+    beside_keys_mb: float = 0.0
+    """Growth of the resident memory while building, less the bytes of the keys."""
+
+
+@dataclasses.dataclass
+class Timed:
+    """What single queries cost a contender."""
+
+    cpu_ms: list[float] = dataclasses.field(default_factory=list)
+    wall_ms: list[float] = dataclasses.field(default_factory=list)
+
+    def ask(self, contender: Contender, query_1D: np.ndarray) -> None:
+        """Ask one query and note its cost."""
+        started, started_cpu = time.perf_counter(), time.thread_time()
+        contender.search(query_1D)
+        self.cpu_ms.append(1e3 * (time.thread_time() - started_cpu))
+        self.wall_ms.append(1e3 * (time.perf_counter() - started))
 
 
 class Bench:
@@ -62,7 +93,7 @@ class Bench:
         count, dim = keys_ND.shape
         rng = np.random.default_rng(0)
         most = min(len(queries_MD), count)
-        self.asked_M = np.sort(rng.choice(most, min(PARAPHRASES, most), replace=False))
+        self.asked_M = rng.choice(most, min(PARAPHRASES, most), replace=False)
         self.queries_MD = np.ascontiguousarray(queries_MD[self.asked_M])
         self.own_M = np.sort(rng.choice(count, min(1_000, count), replace=False))
         self.truth_MK = exact_neighbours(keys_ND, self.queries_MD)
@@ -79,32 +110,38 @@ class Bench:
         contender.add(self.keys_ND)
         seconds = time.process_time() - started
         row = Row(keys=len(self.keys_ND), index=name, adds_per_cpu_s=len(self.keys_ND) / seconds)
-        row.resident_mb = (psutil.Process().memory_info().rss - before) / 1e6
+        grown_by = psutil.Process().memory_info().rss - before
+        row.beside_keys_mb = (grown_by - self.keys_ND.nbytes) / 1e6
         if isinstance(contender, Ours):
             row.tier = contender.index.stats().tier
         self.rows[name], self.built[name] = row, contender
 
     def run(self) -> list[Row]:
         """Time single queries in turns, then batches; fill in the table."""
-        cpu: dict[str, list[float]] = {name: [] for name in self.built}
-        wall: dict[str, list[float]] = {name: [] for name in self.built}
-        found: dict[str, list[np.ndarray]] = {name: [] for name in self.built}
-        for query_1D in np.split(self.queries_MD, len(self.queries_MD)):
-            for name, contender in self.built.items():
-                started, started_cpu = time.perf_counter(), time.thread_time()
-                labels_1K = contender.search(query_1D)
-                cpu[name].append(1e3 * (time.thread_time() - started_cpu))
-                wall[name].append(1e3 * (time.perf_counter() - started))
-                found[name].append(labels_1K)
+        timed = self._in_turns(self.queries_MD[:TIMED], TURN)
+        cold = self._in_turns(self.queries_MD[:COLD], 1)
         for name, row in self.rows.items():
-            row.cpu_ms_p50, row.cpu_ms_p95 = np.percentile(cpu[name], [50, 95]).tolist()
-            row.wall_ms_p50, row.wall_ms_p95 = np.percentile(wall[name], [50, 95]).tolist()
-            row.cpu_ms_mean = float(np.mean(cpu[name]))
-            self._judge(row, np.concatenate(found[name]))
+            row.cpu_ms_p50, row.cpu_ms_p95 = np.percentile(timed[name].cpu_ms, [50, 95]).tolist()
+            row.wall_ms_p50, row.wall_ms_p95 = np.percentile(timed[name].wall_ms, [50, 95]).tolist()
+            row.cold_cpu_ms_p50, row.cold_cpu_ms_p95 = np.percentile(cold[name].cpu_ms, [50, 95]).tolist()
+            row.cpu_ms_mean = float(np.mean(timed[name].cpu_ms))
+            self._judge(row, self.built[name])
             self._batches(row, self.built[name])
         return list(self.rows.values())
 
-    def _judge(self, row: Row, labels_MK: np.ndarray) -> None:
+    def _in_turns(self, queries_MD: np.ndarray, turn: int) -> dict[str, "Timed"]:
+        timed = {name: Timed() for name in self.built}
+        for start in range(0, len(queries_MD), turn):
+            for name, contender in self.built.items():
+                for query_1D in np.split(
+                    queries_MD[start : start + turn], len(queries_MD[start : start + turn])
+                ):
+                    timed[name].ask(contender, query_1D)
+        return timed
+
+    def _judge(self, row: Row, contender: Contender) -> None:
+        parts = [self.queries_MD[start : start + 500] for start in range(0, len(self.queries_MD), 500)]
+        labels_MK = np.concatenate([contender.search(part_MD) for part_MD in parts])
         right_M = (labels_MK == self.asked_M[:, None]).any(1)
         row.right_kept = float((right_M & self.kept_M).sum() / self.kept_M.sum())
         shared = [
@@ -165,6 +202,7 @@ def lifecycle(index: KeyIndex, keys_ND: np.ndarray) -> dict[str, float]:
         started = time.perf_counter()
         again, _ = KeyIndex.load(folder)
         times["open_s"] = time.perf_counter() - started
+        times["opened_beside_keys_mb"] = opened_beside_keys(folder) / 1e6
         started = time.perf_counter()
         again.snapshot(folder, 2)
         times["snapshot_again_s"] = time.perf_counter() - started
@@ -173,6 +211,17 @@ def lifecycle(index: KeyIndex, keys_ND: np.ndarray) -> dict[str, float]:
     times["beside_keys_mb"] = stats.other_bytes / 1e6
     times["last_rebuild_s"] = stats.last_rebuild_seconds
     return times
+
+
+def opened_beside_keys(folder: str) -> int:
+    """Bytes that opening a snapshot adds to a fresh process's own memory: the keys are mapped, so this is all the rest."""
+    code = (
+        "import psutil, sys; from sola_index import KeyIndex\n"
+        "own = lambda: (memory := psutil.Process().memory_info()).rss - memory.shared\n"
+        "before = own(); index, _ = KeyIndex.load(sys.argv[1]); print(own() - before)"
+    )
+    command = [sys.executable, "-c", code, folder]
+    return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
 def churn(keys_ND: np.ndarray, writes: int) -> dict[str, float]:
@@ -262,14 +311,14 @@ def family(name: str) -> str:
 def show(rows: list[Row]) -> None:
     """The table as Markdown."""
     print(
-        "| keys | index | right kept | own key | overlap | CPU ms p50 / p95 | q/s a core, batch 64 | adds/s | MB |"
+        "| keys | index | right kept | own key | overlap | CPU ms p50 / p95 | cold | batch 64, q/s | adds/s | MB beside keys |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(
             f"| {row.keys:,} | {row.index} {row.tier} | {row.right_kept:.4f} | {row.own_key:.4f} | {row.overlap:.3f} "
-            f"| {row.cpu_ms_p50:.3f} / {row.cpu_ms_p95:.3f} | {row.batch_per_cpu_s:,.0f} "
-            f"| {row.adds_per_cpu_s:,.0f} | {row.resident_mb:,.0f} |"
+            f"| {row.cpu_ms_p50:.3f} / {row.cpu_ms_p95:.3f} | {row.cold_cpu_ms_p50:.3f} / {row.cold_cpu_ms_p95:.3f} "
+            f"| {row.batch_per_cpu_s:,.0f} | {row.adds_per_cpu_s:,.0f} | {row.beside_keys_mb:,.0f} |"
         )
 
 

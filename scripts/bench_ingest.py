@@ -115,13 +115,13 @@ def _train_with_peft(backbone: Backbone, layout: AdapterLayout, job: TrainingJob
     optimizer = torch.optim.Adam((one for one in model.parameters() if one.requires_grad), lr=SEQUENTIAL_RATE)
     ids = torch.tensor([[*text.prompt, *text.target]])
     labels = torch.tensor(text.labels)
-    wanted = TrainingConfig().probability or 0.5
+    rule = TrainingConfig()
     steps = 0
     try:
         for _ in range(SEQUENTIAL_STEPS):
             logs = model(input_ids=ids).logits[0, len(text.prompt) - 1 :].log_softmax(dim=-1)
             said = logs[torch.arange(len(labels)), labels]
-            if float(said.exp().min().detach()) >= wanted:
+            if float(said.exp().min().detach()) >= rule.eased(rule.probability or 0.5, steps):
                 break
             optimizer.zero_grad()
             torch.autograd.backward(-said.mean())

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,29 @@ def bench_commits(store: LmdbStore, plain: PlainLmdb, edits: Edits, folder: Path
     return found
 
 
+def bench_threads(store: LmdbStore, threads: int = 16, each: int = 25) -> dict[str, Any]:
+    """Revocations by many threads at once, which share commits, against the same number by one thread."""
+    ids = list(range(5001, 5001 + threads * each))
+
+    def alone() -> None:
+        for edit_id in ids:
+            store.revoke([edit_id])
+
+    def together() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda edit_id: store.revoke([edit_id]), ids))
+
+    found: dict[str, list[float]] = {"alone": [], "together": []}
+    for _ in range(3):
+        for name, action in (("alone", alone), ("together", together)):
+            found[name].append(timed(action)[0])
+            store.restore(ids)
+    return {
+        "threads": threads,
+        **{f"{name}_revokes_per_s": round(len(ids) / statistics.median(s)) for name, s in found.items()},
+    }
+
+
 def bench_reading(store: LmdbStore, plain: PlainLmdb) -> dict[str, Any]:
     """Page-ins and route-time look-ups of random edits in a warm file."""
     rng = np.random.default_rng(1)
@@ -286,6 +310,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "writing": bench_writing(store, plain, edits, options.edits, options.batch),
             "space": bench_space(store, plain),
             "commits": bench_commits(store, plain, edits, folder),
+            "threads": bench_threads(store),
             "reading": bench_reading(store, plain),
             "memory": bench_memory(store, options.calls),
             "whole": bench_whole(store, folder),

@@ -105,6 +105,7 @@ def contenders(dim: int, count: int, graphs_to: int, only: list[str]) -> dict[st
     field: dict[str, Callable[[], Contender]] = {
         "sola_index": lambda: Ours(dim),
         "faiss Flat": lambda: Faiss(dim, "Flat"),
+        "faiss PQ64x4fs,RFlat": lambda: Faiss(dim, f"PQ{dim // 4}x4fs,RFlat", k_factor_rf=8),
         f"faiss IVF{lists},Flat nprobe 64": lambda: Faiss(dim, f"IVF{lists},Flat", nprobe=64),
         f"faiss IVF{lists // 2},PQ64x4fs,RFlat nprobe 128": lambda: Faiss(
             dim, f"IVF{lists // 2},PQ{dim // 4}x4fs,RFlat", nprobe=128, k_factor_rf=16

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sola_index import SearchResult
 from sola_scale.backbone import Action, View
+from sola_scale.errors import StoreError
+from sola_scale.lora.fired import FiredAdapters
 from sola_scale.lora.pager import Pager
 from sola_scale.routing import Route, Router
 
@@ -28,12 +30,48 @@ class Dispatch:
     """Told of edits that were to fire but whose weights could not be had."""
     on_decided: Callable[[int, float], None]
     """Told how many prompts were routed, and in how many seconds."""
+    positions: Callable[[int], int]
+    """Says at how many positions an edit acts: those of its answer."""
     prefetch: bool = False
     """Page the likeliest edits in as soon as they are retrieved: pays where copies run beside the layers."""
+
+    def fetch(self, fired: Sequence[tuple[int, int]]) -> tuple[FiredAdapters | None, set[int]]:
+        """Bring the adapters for ``(row, edit id)`` pairs, each bound to its answer; and the ids that could not be had."""
+        adapters, lost = self.pager.fetch(fired)
+        if adapters is not None:
+            adapters.bound({row: self.positions(edit_id) for row, edit_id in fired})
+        return adapters, lost
 
     def begin(self) -> "RoutingDecision":
         """Start the decision of one batch."""
         return RoutingDecision(self)
+
+
+class GivenDecision:
+    """A decision that somebody else made: which edit answers which prompt."""
+
+    views: tuple[View, ...] = ()
+
+    def __init__(self, dispatch: Dispatch, edits_B: Sequence[int | None]) -> None:
+        self._dispatch = dispatch
+        self._edits_B = edits_B
+
+    def observe(self, view: View, pooled_BD: Tensor) -> None:
+        """Nothing is asked of the prompts."""
+
+    def conclude(self) -> Action | None:
+        """Fetch what fires.
+
+        Raises:
+            StoreError: the weights of an edit cannot be had, so that it could not answer.
+        """
+        fired = [(row, edit_id) for row, edit_id in enumerate(self._edits_B) if edit_id is not None]
+        if not fired:
+            return None
+        adapters, lost = self._dispatch.fetch(fired)
+        if lost:
+            raise StoreError(f"the weights of edits {sorted(lost)} are not to be had: gone, or damaged")
+        return adapters
 
 
 class RoutingDecision:
@@ -77,7 +115,7 @@ class RoutingDecision:
         fired = [(row, route.edit_id) for row, route in enumerate(self.routes) if route.edit_id is not None]
         if not fired:
             return None
-        adapters, lost = self._dispatch.pager.fetch(fired)
+        adapters, lost = self._dispatch.fetch(fired)
         if lost:
             self._dispatch.on_damage(lost)
             self.routes = [

@@ -1,7 +1,6 @@
 """The Editor: one store of edits on one model, behind one object."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +14,17 @@ from sola_scale.backbone import Backbone, Taps, capture_views
 from sola_scale.decision import Dispatch, RoutingDecision
 from sola_scale.errors import StoreReadOnlyError
 from sola_scale.exchange import adopted, export_edit
+from sola_scale.firing import dispatch_of, given_decisions
 from sola_scale.generation import Generation, checked_prompts, generate
-from sola_scale.histogram import Histogram
 from sola_scale.ingest import CollisionPolicy, ConflictPolicy, IngestJob, IngestReport, Outcome
 from sola_scale.keys import Calibration, Pairs
 from sola_scale.lora.training import TrainerKeeper
 from sola_scale.recalibration import recalibrate
 from sola_scale.recipes import Recipe
 from sola_scale.requests import BadRecord, EditRequest
-from sola_scale.routing import Route, Router
+from sola_scale.routing import Route
+from sola_scale.serving import Reporter
+from sola_scale.sharing import SharedLock
 from sola_scale.statistics import EditorStats, EditorVerification
 from sola_scale.store import EditFilter, EditRecord, NewEdit, Transition
 
@@ -42,9 +43,10 @@ class Editor:
 
     def __init__(self, parts: "opening.Parts") -> None:
         """Use `Editor.open`."""
-        self._writing = threading.RLock()
-        self._latencies = Histogram()
+        # Changes share it; what needs the store to hold still takes it alone.
+        self._writing = SharedLock()
         self._parts = parts
+        self._reporter = Reporter(parts.path, parts.pager.stats)
         self._trainers = TrainerKeeper(parts.backbone, parts.layouts, parts.recipe.training)
         self._dispatch = self._new_dispatch()
         self._taps = Taps(
@@ -122,6 +124,11 @@ class Editor:
         """The model's tokenizer, padding on the left."""
         return self._parts.backbone.tokenizer
 
+    @property
+    def size_classes(self) -> int:
+        """How many adapter layouts the store has, the smallest first."""
+        return len(self._parts.layouts)
+
     # --- edits in ------------------------------------------------------------------------------------------
 
     def ingest(
@@ -156,19 +163,34 @@ class Editor:
 
     # --- answers out ---------------------------------------------------------------------------------------
 
-    def generate(self, prompts: Sequence[str], *, batch_size: int = 32, **options: Any) -> list[Generation]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        edits: Sequence[int | None] | None = None,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> list[Generation]:
         """Answer prompts, each through the edit that its route names, if any.
 
         Args:
             prompts: texts to continue.
+            edits: for each prompt the edit that shall answer it, or None for the base model; then nothing is routed.
             batch_size: prompts a forward pass.
             **options: handed to transformers' ``generate``, such as ``max_new_tokens``; greedy unless told otherwise.
 
         Raises:
-            RequestError: a prompt is empty or leaves no room in the model's context.
+            RequestError: a prompt is empty or leaves no room in the model's context, or there are not as many
+                ``edits`` as prompts.
+            EditStateError: an edit that was to answer is not live.
+            StoreError: its weights cannot be had.
         """
+        texts = checked_prompts(prompts)
+        decisions = None
+        if edits is not None:
+            decisions = given_decisions(self._dispatch, self._parts.store, edits, len(texts), options)
         return generate(
-            self.backbone, self._taps, checked_prompts(prompts), batch_size=batch_size, options=options
+            self.backbone, self._taps, texts, batch_size=batch_size, options=options, decisions=decisions
         )
 
     @torch.inference_mode()
@@ -247,7 +269,7 @@ class Editor:
             store=self._parts.store.stats(),
             index=self._parts.live.index.stats(),
             slots=self._parts.pager.stats(),
-            routing=self._latencies.snapshot(),
+            routing=self._reporter.routing,
         )
 
     def verify(self, *, repair: bool = False) -> EditorVerification:
@@ -300,7 +322,7 @@ class Editor:
     def adopt(self, folder: str | Path, request: EditRequest) -> int:
         """Take a PEFT LoRA folder in as the edit of ``request``, untrained and unchecked; returns its id."""
         self._must_write()
-        with self._taps.disabled(), self._writing:
+        with self._taps.disabled():
             return self._commit([adopted(self._parts, Path(folder), request)]).edit_ids[0]
 
     def backup(self, path: str | Path) -> None:
@@ -320,6 +342,7 @@ class Editor:
     def close(self) -> None:
         """Snapshot the index, give the model back as it was, release the store. Closing twice is fine."""
         self._taps.close()
+        self._reporter.close()
         self._parts.close()
 
     def __enter__(self) -> Self:
@@ -333,20 +356,7 @@ class Editor:
     # --- inside --------------------------------------------------------------------------------------------
 
     def _new_dispatch(self) -> Dispatch:
-        parts = self._parts
-        return Dispatch(
-            router=Router(
-                parts.calibration,
-                parts.live,
-                parts.store,
-                version=parts.calibration_id,
-                on_damage=self._quarantine,
-            ),
-            pager=parts.pager,
-            on_damage=self._quarantine,
-            on_decided=lambda prompts, seconds: self._latencies.add(seconds / max(prompts, 1), prompts),
-            prefetch=parts.backbone.device.type != "cpu",
-        )
+        return dispatch_of(self._parts, on_damage=self._quarantine, on_decided=self._reporter.decided)
 
     def _reload(self) -> None:
         """Follow the store to another calibration; batches under way end on the old one."""
@@ -361,12 +371,12 @@ class Editor:
         return self._dispatch.begin()
 
     def _commit(self, edits: Sequence[NewEdit]) -> Transition:
-        with self._writing:
+        with self._writing.shared():
             return self._follow(self._parts.store.write(edits))
 
     def _change(self, verb: str, ids: int | Iterable[int]) -> list[int]:
         self._must_write()
-        with self._writing:
+        with self._writing.shared():
             transition = getattr(self._parts.store, verb)([ids] if isinstance(ids, int) else list(ids))
             return list(self._follow(transition).edit_ids)
 
@@ -379,7 +389,7 @@ class Editor:
     def _quarantine(self, ids: set[int]) -> None:
         """Stop edits whose weights cannot be had; a reader only leaves them out."""
         if not self._parts.read_only:
-            with self._writing:
+            with self._writing.shared():
                 self._follow(
                     self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
                 )

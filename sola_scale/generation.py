@@ -1,12 +1,13 @@
 """Routed generation: prompts in, answers out, with the route that each one took."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from sola_scale.backbone import Backbone, Taps
+from sola_scale.backbone import Backbone, Decision, Taps
 from sola_scale.decision import RoutingDecision
 from sola_scale.errors import RequestError
 from sola_scale.routing import Route
@@ -21,7 +22,7 @@ class Generation:
     token_ids: tuple[int, ...]
     """Its tokens, up to and including the end of turn."""
     route: Route | None
-    """Why: the edit that fired, or none; None where routing was disabled."""
+    """Why: the edit that fired, or none; None where nothing was routed."""
 
 
 def checked_prompts(prompts: Sequence[str]) -> list[str]:
@@ -40,30 +41,55 @@ def checked_prompts(prompts: Sequence[str]) -> list[str]:
 
 
 def generate(
-    backbone: Backbone, taps: Taps, prompts: Sequence[str], *, batch_size: int, options: Mapping[str, Any]
+    backbone: Backbone,
+    taps: Taps,
+    prompts: Sequence[str],
+    *,
+    batch_size: int,
+    options: Mapping[str, Any],
+    decisions: Callable[[slice], Decision] | None = None,
 ) -> list[Generation]:
     """Answer ``prompts``, ``batch_size`` a forward pass; ``options`` go to transformers' ``generate``.
+
+    Args:
+        backbone: the model.
+        taps: its taps.
+        prompts: texts to continue.
+        batch_size: prompts a forward pass.
+        options: for transformers' ``generate``.
+        decisions: makes the decision of a slice of the prompts; by default they are routed.
 
     Raises:
         RequestError: a prompt leaves no room in the model's context, or several answers a prompt were asked for.
     """
     if options.get("num_return_sequences", 1) != 1:
         raise RequestError("one answer a prompt; for more, call editor.model.generate")
+    batches = [slice(start, start + batch_size) for start in range(0, len(prompts), batch_size)]
     return [
         answer
-        for start in range(0, len(prompts), batch_size)
-        for answer in _batch(backbone, taps, prompts[start : start + batch_size], options)
+        for batch in batches
+        for answer in _batch(
+            backbone,
+            taps,
+            prompts[batch],
+            options,
+            functools.partial(decisions, batch) if decisions else None,
+        )
     ]
 
 
 def _batch(
-    backbone: Backbone, taps: Taps, prompts: Sequence[str], options: Mapping[str, Any]
+    backbone: Backbone,
+    taps: Taps,
+    prompts: Sequence[str],
+    options: Mapping[str, Any],
+    decide: Callable[[], Decision] | None,
 ) -> Iterator[Generation]:
     ids_BT, mask_BT = backbone.encode(prompts)
     length = ids_BT.shape[1]
     if length >= backbone.context_length:
         raise RequestError(f"a prompt has {length} tokens; the model's context is {backbone.context_length}")
-    with taps.session(mask_BT) as session, torch.inference_mode():
+    with taps.session(mask_BT, decide) as session, torch.inference_mode():
         sequences_BT = backbone.model.generate(
             input_ids=ids_BT, attention_mask=mask_BT, **{"do_sample": False, **options}
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from sola_index import KeyIndex, SnapshotError
 from sola_scale.errors import LogTruncatedError
-from sola_scale.store import KeyBlock, Store, Transition
+from sola_scale.store import Activation, KeyBlock, Store, Transition
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,12 @@ class LiveIndex:
         return self._seq
 
     def apply(self, transition: Transition) -> None:
-        """Follow one transaction of the store; transitions come in the order of their sequence numbers."""
+        """Follow one transaction of the store, and those before it that other threads have not brought yet."""
         with self._lock:
-            self._apply(transition)
+            if transition.last_seq > self._seq + 1:
+                self._catch_up()
+            else:
+                self._apply(transition)
         if self._unsaved > max(_SNAPSHOT_KEYS, len(self.index) // 4) and not self._saving.is_alive():
             self._saving = threading.Thread(target=self.snapshot, name="index-snapshot")
             self._saving.start()
@@ -104,10 +107,11 @@ class LiveIndex:
         if gone:
             self.index.remove(np.array(gone, dtype=np.uint64))
         newest = -1 if self.index.last_id is None else self.index.last_id
-        for activation in sorted(transition.activated, key=lambda one: int(one.key_ids[0])):
-            # A rebuild beside a writer may have met keys that the log tells of only afterwards.
-            if activation.key_ids[0] > newest:
-                self.index.add(activation.key_ids, np.asarray(activation.retrieval, dtype=np.float32))
+        # A rebuild beside a writer may have met keys that the log tells of only afterwards.
+        fresh = sorted((one for one in transition.activated if one.key_ids[0] > newest), key=_first_key)
+        if fresh:
+            rows = np.concatenate([one.retrieval for one in fresh])
+            self.index.add(np.concatenate([one.key_ids for one in fresh]), rows.astype(np.float32))
         self._seq = transition.last_seq
 
     def _catch_up(self) -> set[int]:
@@ -145,3 +149,7 @@ class LiveIndex:
             index.add(block.key_ids, np.asarray(block.retrieval, dtype=np.float32))
         self._seq = seq
         return index
+
+
+def _first_key(activation: Activation) -> int:
+    return int(activation.key_ids[0])

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sola_scale.histogram import Latencies
-from sola_scale.lora.pager import PagerStats
-from sola_scale.store import StoreStats, VerifyReport
+from sola_scale.lora.occupancy import PagerStats
+from sola_scale.store import EditStatus, StoreStats, VerifyReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,26 @@ class EditorStats:
     """What is resident on the device."""
     routing: Latencies
     """Time to route one prompt, page-in included."""
+
+    @property
+    def registered(self) -> int:
+        """Edits ever written, whatever became of them."""
+        return self.store.edits
+
+    @property
+    def live(self) -> int:
+        """Edits that may fire."""
+        return self.store.statuses[EditStatus.LIVE]
+
+    @property
+    def revoked(self) -> int:
+        """Edits that were taken back."""
+        return self.store.statuses[EditStatus.REVOKED]
+
+    @property
+    def resident(self) -> int:
+        """Edits in a slot of the device."""
+        return self.slots.resident
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ GROUND = {
     "errors": set(),
     "requests": set(),
     "histogram": set(),
+    "sharing": set(),
     "backbone": set(),
     "store": set(),
 }
@@ -24,6 +25,7 @@ MIDDLE = {
     "keys": {"backbone"},
     "lora": {"backbone", "histogram"},
     "live": {"sola_index", "store"},
+    "serving": {"histogram", "lora"},
     "keying": {"keys", "store"},
     "routing": {"sola_index", "keys", "live", "store"},
     "recipes": {"backbone", "keys", "lora"},
@@ -32,6 +34,7 @@ MIDDLE = {
     "statistics": {"histogram", "lora", "store"},
     "ingest": {"backbone", "keying", "keys", "lora", "requests", "routing", "store"},
     "opening": {"backbone", "keys", "live", "lora", "recipes", "store"},
+    "firing": {"decision", "opening", "routing", "store"},
     "exchange": {"backbone", "keying", "lora", "opening", "requests", "store"},
     "recalibration": {"backbone", "keying", "keys", "opening", "store"},
 }

@@ -10,6 +10,7 @@ import torch
 from sola_scale import Editor, EditRequest
 from sola_scale.backbone import Backbone
 from sola_scale.errors import (
+    EditStateError,
     FingerprintMismatchError,
     ModelError,
     RequestError,
@@ -20,6 +21,7 @@ from sola_scale.errors import (
     UnknownEditError,
 )
 from sola_scale.requests import BadRecord
+from sola_scale.serving import reports
 from tests.tiny import tiny_backbone, tiny_recipe
 
 FRANCE = EditRequest("The capital of France is", "Lyon", tags=("geo",))
@@ -51,6 +53,27 @@ def says(editor: Editor, prompt: str) -> str:
 
 def edit_of(editor: Editor, prompt: str) -> int:
     return next(record.id for record in editor.edits(status="live") if record.prompt == prompt)
+
+
+def test_a_named_edit_answers_whatever_the_router_says(edited: Editor) -> None:
+    """Prompts are answered by the edits that the caller names, None being the base model, and nothing is routed."""
+    with edited.disabled():
+        base = [one.text for one in edited.generate(PROMPTS, max_new_tokens=8)]
+    hamlet = edit_of(edited, HAMLET.prompt)
+    given = edited.generate(PROMPTS, edits=[None, hamlet, None], max_new_tokens=8, batch_size=2)
+    assert [one.route for one in given] == [None] * 3
+    assert [one.text for one in given] == [base[0], says(edited, HAMLET.prompt).join((" ", "")), base[2]]
+
+
+def test_naming_edits_wrongly_is_refused(edited: Editor) -> None:
+    """There must be as many edits as prompts, and each must exist and be live: a revoked edit answers nobody."""
+    with pytest.raises(RequestError):
+        edited.generate(PROMPTS, edits=[None])
+    with pytest.raises(UnknownEditError):
+        edited.generate(PROMPTS[:1], edits=[99], max_new_tokens=2)
+    edited.revoke(1)
+    with pytest.raises(EditStateError):
+        edited.generate(PROMPTS[:1], edits=[1], max_new_tokens=2)
 
 
 def base_logits(editor: Editor) -> torch.Tensor:
@@ -246,10 +269,15 @@ def test_slots_too_few_for_a_batch_change_no_answer(tmp_path: Path) -> None:
 
 
 def test_statistics_count(edited: Editor) -> None:
-    """Statistics tell edits, slots and routed prompts."""
+    """Statistics tell edits, slots and routed prompts; another process finds the same beside the store."""
     edited.generate(PROMPTS, max_new_tokens=1)
     stats = edited.stats()
-    assert stats.store.edits == 2
-    assert stats.slots.resident == 2
+    assert (stats.registered, stats.live, stats.revoked, stats.resident) == (2, 2, 0, 2)
+    assert (stats.slots.hits, stats.slots.misses, stats.slots.staging.count) == (0, 2, 1)
     assert stats.routing.count == 3
     assert stats.routing.quantile(0.5) > 0
+    edited.revoke(1)
+    assert (edited.stats().live, edited.stats().revoked, edited.stats().resident) == (1, 1, 1)
+    edited.close()
+    (report,) = reports(edited.path)
+    assert (report.slots.misses, report.routing) == (2, stats.routing)

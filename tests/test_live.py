@@ -53,6 +53,16 @@ def test_it_catches_up_from_the_log(store: LmdbStore, tmp_path: Path) -> None:
         again.close()
 
 
+def test_transitions_may_come_out_of_order(store: LmdbStore) -> None:
+    """Threads may bring a later transaction first: the earlier one is read from the log, and then nothing new."""
+    live = LiveIndex(store, dim=DIM)
+    first, second, third = store.write([edit(1)]), store.write([edit(2)]), store.revoke([1])
+    for transition in (third, first, second):
+        live.apply(transition)
+        assert (live.seq, len(live.index)) == (store.last_seq, 1)
+    assert live.compare() == ()
+
+
 def test_it_follows_another_process(store: LmdbStore) -> None:
     """`refresh` names the edits that changed elsewhere, and nothing when nothing did."""
     live = LiveIndex(store, dim=DIM)

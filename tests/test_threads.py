@@ -1,6 +1,7 @@
 """Many threads on one editor: no wrong edit fires, nothing tears, nothing hangs."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,25 @@ def test_generation_beside_revocation_and_ingestion_stays_right(editor: Editor) 
     assert run.failures == []
     said = editor.generate(run.prompts[WRITTEN:], max_new_tokens=12)
     assert [answer.text.strip() for answer in said] == ["answer 6", "answer 7"]
+
+
+def test_threads_that_revoke_at_once_all_have_their_way(editor: Editor) -> None:
+    """Six threads that take back and bring back an edit each, beside one that verifies, leave store and index agreed."""
+    ids = [record.id for record in editor.edits()]
+    sound: list[bool] = []
+
+    def flip(edit_id: int) -> list[list[int]]:
+        return [change(edit_id) for _ in range(5) for change in (editor.revoke, editor.restore)]
+
+    with ThreadPoolExecutor(len(ids) + 1) as threads:
+        flips = [threads.submit(flip, edit_id) for edit_id in ids]
+        verifying = threads.submit(lambda: sound.extend(editor.verify().ok for _ in range(5)))
+        changed = [one.result() for one in flips]
+        verifying.result()
+    assert changed == [[[edit_id]] * 10 for edit_id in ids]
+    assert sound == [True] * 5
+    assert editor.verify().ok
+    editor.revoke(ids[:3])
+    assert [route.edit_id for route in editor.route([REQUESTS[n].prompt for n in range(6)])] == [
+        None
+    ] * 3 + ids[3:]

@@ -1,12 +1,28 @@
-"""Packing per-query hits into the arrays of an answer."""
+"""From rows and distances to the arrays of an answer."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from sola_index.contract import NO_ID, Floats, Ids, SearchResult, WithinResult
+from sola_index.shortlist import Ranks, distances_of, row_numbers
+from sola_index.table import KeyTable
 
 # Shapes: M queries, K answers a query, H hits.
+
+
+def answer(searched: KeyTable, current: KeyTable, ranks_MK: Ranks) -> SearchResult:
+    """What was found in a table, as ids; liveness has the last word, in the newest table if it was replaced meanwhile."""
+    rows_MK = row_numbers(ranks_MK)
+    ids_MK, far_MK = searched.ids_N[rows_MK], distances_of(ranks_MK)
+    live_MK = searched.live_N[rows_MK] & (rows_MK >= 0)
+    if current is not searched:
+        live_MK &= current.contains(ids_MK.reshape(-1)).reshape(ids_MK.shape)
+    if live_MK.all():
+        return SearchResult(ids_MK, far_MK)
+    ids_MK[~live_MK], far_MK[~live_MK] = NO_ID, np.inf
+    order_MK = (~live_MK).argsort(axis=1, kind="stable")
+    return SearchResult(np.take_along_axis(ids_MK, order_MK, 1), np.take_along_axis(far_MK, order_MK, 1))
 
 
 def pack_search(ranked: Sequence[tuple[Ids, Floats]], k: int) -> SearchResult:

@@ -64,7 +64,7 @@ class BruteForceIndex(NearestKeyIndex):
         everything_N = np.arange(len(keys_ND))
         ranked = []
         for query_D in queries_MD:
-            far_N = to_metric(squared_distances(query_D, keys_ND, everything_N), self.metric)
+            far_N = to_metric(squared_distances(query_D[None], keys_ND, everything_N[None])[0], self.metric)
             order_N = np.lexsort((ids_N, far_N))
             ranked.append((ids_N[order_N], far_N[order_N]))
         return ranked

@@ -46,6 +46,8 @@ def check_keys(keys_ND: Floats, dim: int, metric: Metric, what: str = "keys") ->
         raise InvalidKeyError(f"{what} must have shape [n, {dim}], not {list(keys_ND.shape)}")
     keys_ND = np.ascontiguousarray(keys_ND)
     squared_N = np.einsum("nd,nd->n", keys_ND, keys_ND)
+    if metric == "cosine" and (np.abs(squared_N - 1.0) <= 2 * UNIT_TOLERANCE).all():
+        return keys_ND
     # A NaN or an infinity anywhere in a key makes this comparison false.
     sound_N = squared_N <= LARGEST_SQUARED_NORM
     if not sound_N.all():
@@ -66,6 +68,11 @@ def check_keys(keys_ND: Floats, dim: int, metric: Metric, what: str = "keys") ->
 def check_queries(queries: Floats, dim: int, metric: Metric) -> Floats:
     """Return queries [M, D]; a single query [D] is taken as a batch of one."""
     queries = np.asarray(queries)
+    if metric == "cosine" and queries.shape in {(dim,), (1, dim)} and queries.dtype == np.float32:
+        # The one query of an ordinary search: the same conditions in a tenth of the time.
+        query_D = np.ascontiguousarray(queries).reshape(-1)
+        if abs(float(query_D @ query_D) - 1.0) <= 2 * UNIT_TOLERANCE:
+            return query_D[None]
     return check_keys(queries[None] if queries.ndim == 1 else queries, dim, metric, "queries")
 
 

@@ -77,9 +77,14 @@ class CompressedTier(abc.ABC):
         deep = int(max(self.config.deep, 8 * k) * stretch)
         return min(shallow, self.covered), min(deep, self.covered)
 
+    def hard(self, shortlist: Shortlist, nearness: float) -> Rows:
+        """Numbers of the queries whose nearest key so far is farther than so many typical errors of a code."""
+        limit = np.float32(nearness**2 * self.measures.trained_error)
+        return (shortlist.nearest_squared_M > limit).nonzero()[0]
+
     @abc.abstractmethod
-    def propose(self, shortlists: list[Shortlist], queries_MD: Floats, dead_share: float, k: int) -> None:
-        """Offer likely near rows to the shortlist of each query."""
+    def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
+        """Offer likely near rows to the queries of a shortlist."""
 
     @abc.abstractmethod
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:
@@ -147,8 +152,7 @@ class CompressedTier(abc.ABC):
         hashes_N, rows_N = self.twins.columns()
         return {
             "codes": faiss.serialize_index(self.codes),
-            "centre": self.frame.centre_D,
-            "turn": self.frame.turn_DZ,
+            **self.frame.dump(),
             "hashes": hashes_N,
             "hashed_rows": rows_N,
             "measures": np.array(dataclasses.astuple(self.measures), np.float64),
@@ -162,7 +166,7 @@ class CompressedTier(abc.ABC):
 
 def restore_parts(dim: int, arrays: dict[str, npt.NDArray[Any]]) -> tuple[Frame, Any, Measures, TwinTable]:
     """What `CompressedTier.dump` gave, as objects."""
-    frame = Frame(np.array(arrays["centre"]), np.array(arrays["turn"]).reshape(dim, -1))
+    frame = Frame.restore(dim, arrays)
     covered, trained_on, *rest = arrays["measures"].tolist()
     measures = Measures(int(covered), int(trained_on), *rest)
     twins = TwinTable.restore(dim, np.array(arrays["hashes"]), np.array(arrays["hashed_rows"]))
@@ -189,6 +193,11 @@ def lookup_slack(quantizer: Any, query_Z: Floats) -> float:
     table_GC = np.einsum("gcs,gcs->gc", difference_GCS, difference_GCS)
     span_G = table_GC.max(1) - table_GC.min(1)
     return float(quantizer.M * max(span_G.max() / 255, span_G.sum() / 65535))
+
+
+def set_training(quantizer: Any, seed: int) -> None:
+    """How a product quantizer is to be trained: sixteen centroids a symbol have settled after ten rounds."""
+    quantizer.cp.seed, quantizer.cp.niter = seed, 10
 
 
 def sub_quantizers(frame: Frame) -> int:

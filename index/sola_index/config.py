@@ -11,7 +11,7 @@ class IndexConfig:
 
     scan_from: int = 4_096
     """Rows from which codes are scanned instead of full keys."""
-    lists_from: int = 65_536
+    lists_from: int = 131_072
     """Rows from which codes lie in lists."""
     growth: float = 6.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
@@ -25,19 +25,26 @@ class IndexConfig:
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
-    shallow: int = 128
+    shallow: int = 48
     """Codes whose keys are measured first."""
-    deep: int = 512
-    """Codes whose keys are measured when the nearest of the first is not near."""
-    nearness: float = 1.2
-    """A key is near when it is nearer than this multiple of the typical error of a code."""
-    first_share: float = 0.05
-    """Share of the lists looked into first; at least eight."""
-    slant: float = 0.5
-    """Further lists are looked into where a key at the list's typical radius, seen under an angle with this cosine
-    from its centre, would be nearer than the nearest found."""
-    most_lists: float = 0.5
-    """Greatest share of the lists that a query looks into."""
+    deep: int = 320
+    """Codes whose keys are measured besides when the nearest of the first is not near."""
+    scan_nearness: float = 1.35
+    """In the scan tier a query is hard when its nearest key so far is farther than this multiple of the typical error
+    of a code."""
+    nearness: float = 0.85
+    """The same in the lists tier, where an easy query may lose more."""
+    farness: float = 2.6
+    """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
+    grows with the square of the distance from ``nearness``."""
+    first_share: float = 0.03
+    """Share of the lists that every query looks into; at least eight."""
+    hard_share: float = 0.15
+    """Share of the lists that a hard query looks into, at least."""
+    first_codes: int = 24_576
+    """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
+    hard_codes: int = 131_072
+    """Codes that a hard query looks at, at least."""
     sample: int = 81_920
     """Most rows that training looks at."""
     seed: int = 1234
@@ -60,10 +67,18 @@ class IndexConfig:
             raise KeyIndexError("growth, drift and imbalance are multiples above one")
         if not 0 < self.dead_share < 1 or not 0 <= self.least_recall <= 1:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
-        if not 0 < self.first_share <= 1 or not 0 < self.most_lists <= 1 or not 0 <= self.slant < 1:
-            raise KeyIndexError("first_share and most_lists are shares, and slant is a cosine below one")
-        if min(self.tail, self.shallow) < 1 or self.deep < self.shallow:
-            raise KeyIndexError("tail and shallow must be at least one, and deep at least shallow")
+        if (
+            not 0 < self.first_share <= self.hard_share <= 1
+            or not 0 <= self.nearness < self.farness
+            or self.scan_nearness < 0
+        ):
+            raise KeyIndexError(
+                "first_share and hard_share are shares, the second not below, and farness is above nearness, none negative"
+            )
+        if min(self.tail, self.shallow, self.first_codes, self.hard_codes) < 1 or self.deep < self.shallow:
+            raise KeyIndexError(
+                "tail, shallow, first_codes and hard_codes must be at least one, and deep at least shallow"
+            )
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
             raise KeyIndexError(
                 "device_flat, device_spare and device_probes must be at least one, device_stale a share"

@@ -5,22 +5,29 @@ import numpy as np
 from sola_index.backend import faiss
 from sola_index.contract import Floats, Metric, Rows
 
-# Shapes: N keys, C candidates, D dimensions.
+# Shapes: M queries, N keys, C candidates a query, D dimensions.
 
 
-def squared_distances(query_D: Floats, keys_ND: Floats, rows_C: Rows) -> Floats:
-    """Squared Euclidean distances of rows of a key array by direct subtraction, float32 [C].
+def squared_distances(queries_MD: Floats, keys_ND: Floats, rows_MC: Rows) -> Floats:
+    """Squared Euclidean distances of rows of a key array by direct subtraction, float32 [M, C]; infinite at row -1.
 
     faiss subtracts row by row, so the result depends on nothing but the two vectors, and nothing is copied together
     first. The expanded form ``|q|^2 + |x|^2 - 2 q.x`` loses a key's distance to itself to cancellation (0.01 at
     length 100, 50 with one outlier dimension of 3000); subtraction gives zero.
+
+    All arrays are C-contiguous, rows int64.
     """
-    squared_C = np.empty(len(rows_C), np.float32)
+    squared_MC = np.empty(rows_MC.shape, np.float32)
     pointer = faiss.swig_ptr
     faiss.fvec_L2sqr_by_idx(
-        pointer(squared_C), pointer(query_D), pointer(keys_ND), pointer(rows_C), len(query_D), 1, len(rows_C)
+        pointer(squared_MC),
+        pointer(queries_MD),
+        pointer(keys_ND),
+        pointer(rows_MC),
+        queries_MD.shape[1],
+        *rows_MC.shape,
     )
-    return squared_C
+    return squared_MC
 
 
 def to_metric(squared: Floats, metric: Metric) -> Floats:

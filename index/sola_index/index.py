@@ -8,10 +8,10 @@ from typing import Self
 import numpy as np
 
 from sola_index import checks, snapshot
-from sola_index.answers import pack_search, pack_within
+from sola_index.answers import answer, pack_within
 from sola_index.background import Background, Job
 from sola_index.config import IndexConfig
-from sola_index.contract import NO_ID, Floats, Ids, Metric, NearestKeyIndex, Rows, SearchResult, WithinResult
+from sola_index.contract import NO_ID, Floats, Ids, Metric, NearestKeyIndex, SearchResult, WithinResult
 from sola_index.distances import squared_radius
 from sola_index.errors import ClosedIndexError
 from sola_index.gpu.device import Device
@@ -61,7 +61,7 @@ class KeyIndex(NearestKeyIndex):
         self._recall: float | None = None
         self._acceptable_recall = 0.0
         self._mirror = DeviceMirror(self.config, device) if device is not None else None
-        self._searcher = Searcher(self.config, self._mirror)
+        self._searcher = Searcher(self.config, self.metric, self._mirror)
 
     # ------------------------------------------------------------------ writing
 
@@ -122,7 +122,7 @@ class KeyIndex(NearestKeyIndex):
 
     def _self_test(self) -> Iterator[None]:
         self._rows_at_self_test = len(self)
-        recall = measure_recall(self._searcher, self._state, self.metric, self.config)
+        recall = measure_recall(self._searcher, self._state, self.metric, self.config.seed)
         if self._recall is None:
             # What a fresh tier reaches on keys that are hard by nature is no reason to train it again and again.
             self._acceptable_recall = min(self.config.least_recall, recall - 0.1)
@@ -177,11 +177,9 @@ class KeyIndex(NearestKeyIndex):
         k = checks.check_k(k)
         queries_MD = checks.check_queries(queries, self.dim, self.metric)
         state = self._state
-        shortlists = [Shortlist(state.table, self.metric, query_D) for query_D in queries_MD]
-        if not exact:
-            self._searcher.likely(state, shortlists, queries_MD, k)
-        self._searcher.missing(state, shortlists, queries_MD, k)
-        return pack_search([self._answer(state, *shortlist.best(k)) for shortlist in shortlists], k)
+        find = self._searcher.exact if exact else self._searcher.likely
+        ranks_MK = find(state, queries_MD, k)
+        return answer(state.table, self._state.table, ranks_MK)
 
     def within(self, queries: Floats, radius: float) -> WithinResult:
         """Find all keys in a radius; see the contract."""
@@ -190,22 +188,14 @@ class KeyIndex(NearestKeyIndex):
         queries_MD = checks.check_queries(queries, self.dim, self.metric)
         state = self._state
         candidates = self._searcher.inside(state, queries_MD, squared_radius(radius, self.metric))
-        answers = []
+        hits = []
         for query_D, rows_C in zip(queries_MD, candidates, strict=True):
-            shortlist = Shortlist(state.table, self.metric, query_D)
-            shortlist.offer(rows_C)
-            ids_H, distances_H = self._answer(state, *shortlist.best(None))
-            answers.append((ids_H[distances_H <= radius], distances_H[distances_H <= radius]))
-        return pack_within(answers)
-
-    def _answer(self, state: State, rows_H: Rows, distances_H: Floats) -> tuple[Ids, Floats]:
-        """Ids and distances; liveness has the last word, in the newest table if it was replaced meanwhile."""
-        ids_H = state.table.ids_N[rows_H]
-        current = self._state.table
-        live_H = state.table.live_N[rows_H]
-        if current is not state.table:
-            live_H &= current.contains(ids_H)
-        return ids_H[live_H], distances_H[live_H]
+            shortlist = Shortlist(state.table, self.metric, query_D[None])
+            shortlist.offer(rows_C[None])
+            found = answer(state.table, self._state.table, shortlist.best(None))
+            inside_1C = (found.ids != NO_ID) & (found.distances <= radius)
+            hits.append((found.ids[inside_1C], found.distances[inside_1C]))
+        return pack_within(hits)
 
     # ------------------------------------------------------------------ looking
 

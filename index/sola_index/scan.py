@@ -6,13 +6,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sola_index.backend import faiss
-from sola_index.compressed import CompressedTier, Measures, code_errors, restore_parts, sub_quantizers
+from sola_index.compressed import (
+    CompressedTier,
+    Measures,
+    code_errors,
+    restore_parts,
+    set_training,
+    sub_quantizers,
+)
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Rows
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
 
-# Shapes: M queries, N keys, D dimensions, Z dimensions of the frame, R candidates a query.
+# Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, R candidates a query.
 NO_LISTS: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
 
@@ -24,10 +31,10 @@ class ScanTier(CompressedTier):
     @classmethod
     def train(cls, config: IndexConfig, sample_ND: Floats, rows: int) -> "ScanTier":
         """An empty tier fitted to a sample of the ``rows`` keys it is made for."""
-        frame = Frame.fit(sample_ND, config.seed)
+        frame = Frame.fit(sample_ND)
         sample_NZ = frame(sample_ND)
         codes = faiss.IndexPQFastScan(frame.width, sub_quantizers(frame), 4)
-        codes.pq.cp.seed = config.seed
+        set_training(codes.pq, config.seed)
         codes.train(sample_NZ)
         error = float(code_errors(codes.pq, sample_NZ).mean())
         measures = Measures(trained_on=rows, trained_error=error, recent_error=error)
@@ -38,15 +45,18 @@ class ScanTier(CompressedTier):
         """The tier that gave these arrays."""
         return cls(config, dim, *restore_parts(dim, arrays))
 
-    def propose(self, shortlists: list[Shortlist], queries_MD: Floats, dead_share: float, k: int) -> None:
-        """Measure the nearest codes; those further down the list only where the first ones are not near."""
+    def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
+        """Measure the nearest codes; more of them where the first ones are not near."""
+        queries_MZ = self.frame(shortlist.queries_MD)
         shallow, deep = self.depths(dead_share, k)
-        _, rows_MR = self.scan(self.frame(queries_MD), deep, None)
-        near = self.config.nearness**2 * self.measures.trained_error
-        for shortlist, rows_R in zip(shortlists, rows_MR, strict=True):
-            shortlist.offer(rows_R[:shallow])
-            if shortlist.nearest_squared > near:
-                shortlist.offer(rows_R[shallow:])
+        _, rows_MR = self.scan(queries_MZ, shallow, None)
+        shortlist.offer(rows_MR)
+        hard_H = self.hard(shortlist, self.config.scan_nearness)
+        if len(hard_H):
+            _, rows_HR = self.scan(queries_MZ[hard_H], deep, None)
+            # The deeper scan finds the same codes again.
+            shortlist.start_over(hard_H)
+            shortlist.offer_to(hard_H, rows_HR)
 
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:
         """There are no lists to choose from."""
@@ -58,7 +68,12 @@ class ScanTier(CompressedTier):
     ) -> tuple[Floats, Rows]:
         """Nearest among all codes."""
         del lists_ML
-        squared_MR, rows_MR = self.codes.search(queries_MZ, depth)
+        squared_MR = np.empty((len(queries_MZ), depth), np.float32)
+        rows_MR = np.empty((len(queries_MZ), depth), np.int64)
+        pointer = faiss.swig_ptr
+        self.codes.search_c(
+            len(queries_MZ), pointer(queries_MZ), depth, pointer(squared_MR), pointer(rows_MR)
+        )
         return squared_MR, rows_MR
 
     def _append(self, start: int, keys_NZ: Floats) -> None:

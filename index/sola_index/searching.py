@@ -4,60 +4,71 @@ import numpy as np
 
 from sola_index import exact
 from sola_index.config import IndexConfig
-from sola_index.contract import Floats, Rows
+from sola_index.contract import Floats, Metric, Rows
 from sola_index.gpu.mirror import DeviceMirror
 from sola_index.maintenance import State
-from sola_index.shortlist import Shortlist
+from sola_index.shortlist import NOTHING, Ranks, Shortlist, padded
 
-# Shapes: M queries, D dimensions, C candidates.
+# Shapes: M queries, D dimensions, C candidates, K answers.
 
 
 class Searcher:
-    """Fills shortlists from a state; knows the settings and the device, keeps nothing between searches."""
+    """Finds candidates in a state; knows the settings and the device, keeps nothing between searches."""
 
-    def __init__(self, config: IndexConfig, mirror: DeviceMirror | None) -> None:
+    def __init__(self, config: IndexConfig, metric: Metric, mirror: DeviceMirror | None) -> None:
         self._config = config
+        self._metric = metric
         self._mirror = mirror
 
-    def likely(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
-        """Offer the rows that are probably nearest, and certainly those equal to the query or not encoded yet."""
+    def likely(self, state: State, queries_MD: Floats, k: int) -> Ranks:
+        """The k nearest of the rows that are probably nearest, [M, K]; every key is asked where those are too few."""
         table, tier = state
         if tier is None:
-            return
+            return self.exact(state, queries_MD, k)
+        shortlist = Shortlist(table, self._metric, queries_MD)
+        self._propose(state, shortlist, k)
+        ranks_MK = shortlist.best(k)
+        wanted = min(k, table.live_count)
+        if wanted:
+            # Removals may have left too few.
+            short_H = (ranks_MK[:, wanted - 1] == NOTHING).nonzero()[0]
+            if len(short_H):
+                ranks_MK[short_H] = self.exact(state, queries_MD[short_H], k)
+        return ranks_MK
+
+    def exact(self, state: State, queries_MD: Floats, k: int) -> Ranks:
+        """The k nearest of all live rows, [M, K]."""
+        ranks_MK = np.full((len(queries_MD), k), NOTHING)
+        candidates = exact.nearest(state.table, queries_MD, k, 0, state.table.count)
+        # One by one: a query among equal keys may have as many candidates as there are rows.
+        for query, rows_C in enumerate(candidates):
+            shortlist = Shortlist(state.table, self._metric, queries_MD[query : query + 1])
+            shortlist.offer(rows_C[None])
+            ranks_MK[query] = shortlist.best(k)[0]
+        return ranks_MK
+
+    def _propose(self, state: State, shortlist: Shortlist, k: int) -> None:
+        """Offer the rows that are probably nearest, and certainly those equal to a query or not encoded yet."""
+        table, tier = state
+        assert tier is not None
         dead_share = 1.0 - table.live_count / max(1, table.count)
         with tier.lock.reading:
             covered = tier.covered
             if self._mirror is None:
-                tier.propose(shortlists, queries_MD, dead_share, k)
+                tier.propose(shortlist, dead_share, k)
         if self._mirror is not None:
-            self._mirror.propose(table, shortlists, queries_MD, k)
-        self._tail(state, shortlists, queries_MD, covered, k)
-        for shortlist, query_D in zip(shortlists, queries_MD, strict=True):
-            shortlist.offer(tier.twins.rows_of(query_D))
+            self._mirror.propose(shortlist, k)
+        elif covered < table.count:
+            self._tail(state, shortlist, covered, k)
+        shortlist.offer_again(tier.twins.matches(shortlist.queries_MD))
 
-    def _tail(
-        self, state: State, shortlists: list[Shortlist], queries_MD: Floats, covered: int, k: int
-    ) -> None:
+    def _tail(self, state: State, shortlist: Shortlist, covered: int, k: int) -> None:
         """Offer the rows that are not encoded yet: all of a few, the nearest of many."""
-        table = state.table
-        end = table.count
-        if covered == end:
-            return
+        end = state.table.count
         if end - covered <= self._config.tail:
-            tails = [np.arange(covered, end)] * len(shortlists)
+            shortlist.offer(np.tile(np.arange(covered, end), (len(shortlist.queries_MD), 1)))
         else:
-            tails = exact.nearest(table, queries_MD, k, covered, end)
-        for shortlist, rows_C in zip(shortlists, tails, strict=True):
-            shortlist.offer(rows_C)
-
-    def missing(self, state: State, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
-        """Look at every key where there are fewer than k candidates: asked to, few keys, or removals left a hole."""
-        wanted = min(k, state.table.live_count)
-        short = [query for query, shortlist in enumerate(shortlists) if not shortlist.has(wanted)]
-        if short:
-            candidates = exact.nearest(state.table, queries_MD[short], k, 0, state.table.count)
-            for query, rows_C in zip(short, candidates, strict=True):
-                shortlists[query].offer(rows_C)
+            shortlist.offer(padded(exact.nearest(state.table, shortlist.queries_MD, k, covered, end)))
 
     def inside(self, state: State, queries_MD: Floats, squared: float) -> list[Rows]:
         """Rows that contain all within a squared radius: by certified bounds where they prune, else by every key."""

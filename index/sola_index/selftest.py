@@ -2,12 +2,9 @@
 
 import numpy as np
 
-from sola_index import exact
-from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Metric
 from sola_index.maintenance import State
 from sola_index.searching import Searcher
-from sola_index.shortlist import Shortlist
 
 # Shapes: M queries, D dimensions.
 QUERIES = 32
@@ -17,18 +14,14 @@ LEANING = 0.45
 unit sphere."""
 
 
-def measure_recall(searcher: Searcher, state: State, metric: Metric, config: IndexConfig) -> float:
+def measure_recall(searcher: Searcher, state: State, metric: Metric, seed: int) -> float:
     """Share of self-made queries whose exactly nearest key is among the likely search's eight; 1 if there are no keys."""
-    queries_MD = _queries(state, metric, config.seed)
-    likely = [Shortlist(state.table, metric, query_D) for query_D in queries_MD]
-    truth = [Shortlist(state.table, metric, query_D) for query_D in queries_MD]
-    searcher.likely(state, likely, queries_MD, ANSWERS)
-    candidates = exact.nearest(state.table, queries_MD, 1, 0, state.table.count)
-    hits = []
-    for found, true, rows_C in zip(likely, truth, candidates, strict=True):
-        true.offer(rows_C)
-        hits.append(bool(np.isin(true.best(1)[0], found.best(ANSWERS)[0]).all()))
-    return float(np.mean(hits)) if hits else 1.0
+    queries_MD = _queries(state, metric, seed)
+    if not len(queries_MD):
+        return 1.0
+    found_MK = searcher.likely(state, queries_MD, ANSWERS)
+    truth_M1 = searcher.exact(state, queries_MD, 1)
+    return float((found_MK == truth_M1).any(1).mean())
 
 
 def _queries(state: State, metric: Metric, seed: int) -> Floats:

@@ -1,66 +1,109 @@
-"""The candidates of one query, measured on the full keys as they come in."""
+"""The candidates of all queries of a search, measured on the full keys as they come in."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from sola_index.contract import Floats, Metric, Rows
 from sola_index.distances import to_metric
 from sola_index.table import KeyTable
 
-# Shapes: C candidates, D dimensions, K answers.
-REPETITIONS = 5
-"""How often one row may be offered: by two scans of two lists each, and as a twin or by a device."""
+# Shapes: M queries, C candidates a query, D dimensions, K answers.
+Ranks = npt.NDArray[np.uint64]
+"""A distance's bits above a row number: floats that are not negative are ordered like their bits, so these numbers are
+sorted by distance, then row. Both halves are read where a little-endian machine keeps them."""
 
-MARGIN = 4
-"""Candidates beyond k that are kept to the end: a square root may make two different squares equal."""
+NOTHING = np.uint64(2**64 - 1)
+"""The rank of no row; comes after all others."""
+
+DISTANCE = np.uint64(32)
+"""Bits below the distance."""
 
 
 class Shortlist:
-    """Live candidate rows with their distances; a row may be offered again."""
+    """Live candidate rows of M queries with their distances."""
 
-    __slots__ = ("_rows", "_squared", "metric", "nearest_squared", "query_D", "table")
+    __slots__ = ("_ranks", "metric", "nearest_squared_M", "queries_MD", "table")
 
-    def __init__(self, table: KeyTable, metric: Metric, query_D: Floats) -> None:
+    def __init__(self, table: KeyTable, metric: Metric, queries_MD: Floats) -> None:
         self.table = table
         self.metric = metric
-        self.query_D = query_D
-        self.nearest_squared = float("inf")
+        self.queries_MD = queries_MD
+        self.nearest_squared_M = np.full(len(queries_MD), np.inf, np.float32)
         """Squared Euclidean distance of the nearest candidate so far."""
-        self._rows: list[Rows] = []
-        self._squared: list[Floats] = []
+        self._ranks: list[Ranks] = []
 
-    def offer(self, rows_C: Rows) -> None:
-        """Measure rows that are live and keep them; negative rows are holes."""
-        if not len(rows_C):
+    def offer(self, rows_MC: Rows) -> None:
+        """Measure and keep the rows that are live, none of which was offered before; -1 is no row."""
+        if rows_MC.shape[1]:
+            ranks_MC, nearest_M = self._measure(self.queries_MD, rows_MC)
+            self.nearest_squared_M = np.minimum(self.nearest_squared_M, nearest_M)
+            self._ranks.append(ranks_MC)
+
+    def offer_to(self, asking_H: Rows, rows_HC: Rows) -> None:
+        """The same for the queries of these numbers only."""
+        if len(asking_H) == len(self.queries_MD):
+            self.offer(rows_HC)
             return
-        rows_C = rows_C[self.table.live_N[rows_C] & (rows_C >= 0)]
-        if len(rows_C):
-            squared_C = self.table.squared_distances(self.query_D, rows_C)
-            self.nearest_squared = min(self.nearest_squared, float(squared_C.min()))
-            self._rows.append(rows_C)
-            self._squared.append(squared_C)
+        ranks_HC, nearest_H = self._measure(self.queries_MD[asking_H], rows_HC)
+        self.nearest_squared_M[asking_H] = np.minimum(self.nearest_squared_M[asking_H], nearest_H)
+        ranks_MC = np.full((len(self.queries_MD), rows_HC.shape[1]), NOTHING)
+        ranks_MC[asking_H] = ranks_HC
+        self._ranks.append(ranks_MC)
 
-    def has(self, count: int) -> bool:
-        """Whether there are at least so many distinct candidates."""
-        offered = sum(map(len, self._rows))
-        if offered < count or offered >= REPETITIONS * count:
-            return offered >= count
-        return len(np.unique(np.concatenate(self._rows))) >= count
+    def start_over(self, asking_H: Rows) -> None:
+        """Drop what the queries of these numbers were offered so far."""
+        for ranks_MC in self._ranks:
+            ranks_MC[asking_H] = NOTHING
 
-    def best(self, k: int | None) -> tuple[Rows, Floats]:
-        """The k nearest (or all), nearest first, equal distances in row order, without repetition."""
-        if not self._rows:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        rows_C, squared_C = self._rows[0], self._squared[0]
-        if len(self._rows) > 1:
-            rows_C, squared_C = np.concatenate(self._rows), np.concatenate(self._squared)
-        kept = len(rows_C) if k is None else REPETITIONS * (k + MARGIN)
-        if kept < len(rows_C):
-            near_C = squared_C <= np.partition(squared_C, kept)[kept]
-            rows_C, squared_C = rows_C[near_C], squared_C[near_C]
-        distances_C = to_metric(squared_C, self.metric)
-        order_C = np.lexsort((rows_C, distances_C))
-        rows_C, distances_C = rows_C[order_C], distances_C[order_C]
-        # Equal rows have equal distances, so repetitions stand side by side.
-        first_C = np.ones(len(rows_C), np.bool_)
-        np.not_equal(rows_C[1:], rows_C[:-1], out=first_C[1:])
-        return rows_C[first_C][:k], distances_C[first_C][:k]
+    def offer_again(self, rows_by_query: dict[int, Rows]) -> None:
+        """Offer rows to queries by number; some of them may have been offered before."""
+        new_rows = []
+        for query, rows_C in rows_by_query.items():
+            known = [row_numbers(ranks_MC[query : query + 1])[0] for ranks_MC in self._ranks]
+            new_rows.append(np.setdiff1d(rows_C, np.concatenate([rows_C[:0], *known])))
+        if any(map(len, new_rows)):
+            self.offer_to(np.array(list(rows_by_query)), padded(new_rows))
+
+    def _measure(self, queries_MD: Floats, rows_MC: Rows) -> tuple[Ranks, Floats]:
+        """Ranks of the live ones of these rows, and the least squared distance of each query."""
+        # Row -1 reads some bit or other of the bitmap, and is no row either way.
+        rows_MC = np.where(self.table.live_N[rows_MC], rows_MC, -1)
+        squared_MC = self.table.squared_distances(queries_MD, rows_MC)
+        ranks_MC = to_metric(squared_MC, self.metric).view(np.uint32).astype(np.uint64)
+        ranks_MC <<= DISTANCE
+        ranks_MC |= rows_MC.view(np.uint64)
+        return ranks_MC, squared_MC.min(1)
+
+    def best(self, k: int | None) -> Ranks:
+        """Ranks of the k nearest (or all), nearest first, equal distances in row order; `NOTHING` fills up."""
+        if not self._ranks:
+            return np.full((len(self.queries_MD), k or 0), NOTHING)
+        ranks_MC = self._ranks[0] if len(self._ranks) == 1 else np.concatenate(self._ranks, axis=1)
+        candidates = ranks_MC.shape[1]
+        if k is not None and candidates < k:
+            ranks_MC = np.pad(ranks_MC, ((0, 0), (0, k - candidates)), constant_values=NOTHING)
+        elif k is not None and candidates > k:
+            ranks_MC.partition(k - 1, axis=1)
+            ranks_MC = ranks_MC[:, :k].copy()
+        ranks_MC.sort(axis=1)
+        return ranks_MC
+
+
+def row_numbers(ranks_MK: Ranks) -> npt.NDArray[np.int32]:
+    """The rows of ranks, -1 for no row."""
+    return ranks_MK.view(np.int32)[:, ::2]
+
+
+def distances_of(ranks_MK: Ranks) -> Floats:
+    """The distances of ranks, NaN for no row."""
+    return ranks_MK.view(np.float32)[:, 1::2].copy()
+
+
+def padded(rows: Sequence[Rows]) -> Rows:
+    """Ragged row or list numbers as a rectangle, -1 at the end of short lines."""
+    padded_MC = np.full((len(rows), max(map(len, rows), default=0)), -1, np.int64)
+    for line_C, numbers in zip(padded_MC, rows, strict=True):
+        line_C[: len(numbers)] = numbers
+    return padded_MC

@@ -21,10 +21,16 @@ from sola_index.table import KeyTable
 
 # Shapes: N rows, D dimensions.
 FORMAT = "sola-index"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 TIERS: dict[str, type[ScanTier | ListsTier]] = {ScanTier.name: ScanTier, ListsTier.name: ListsTier}
-DTYPES = {"codes": np.uint8, "hashes": np.uint64, "hashed_rows": np.uint32, "measures": np.float64}
+DTYPES = {
+    "codes": np.uint8,
+    "hashes": np.uint64,
+    "hashed_rows": np.uint32,
+    "measures": np.float64,
+    "sources": np.int64,
+}
 """Types of a tier's arrays; those not named are float32."""
 
 _one_at_a_time = threading.Lock()

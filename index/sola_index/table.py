@@ -8,10 +8,13 @@ import numpy.typing as npt
 
 from sola_index.contract import Floats, Ids, Rows
 from sola_index.distances import squared_distances
-from sola_index.errors import UnknownIdError
+from sola_index.errors import KeyIndexError, UnknownIdError
 
 # Shapes: N rows, D dimensions, C candidate rows.
 FIRST_CAPACITY = 1024
+MOST_ROWS = 2**31 - 1
+"""Row numbers take 32 bits, with a sign, where candidates are ranked."""
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -62,6 +65,8 @@ class KeyTable:
     def append(self, ids_N: Ids, keys_ND: Floats) -> None:
         """Append checked rows; they become visible together, when ``count`` moves."""
         start, end = self.count, self.count + len(ids_N)
+        if end > MOST_ROWS:
+            raise KeyIndexError(f"an index holds at most {MOST_ROWS} rows")
         self._reserve(end)
         base = len(self.base_ND)
         self.ids_N[start:end] = ids_N
@@ -133,18 +138,17 @@ class KeyTable:
         keys_CD[~in_base_C] = self.tail_ND[rows_C[~in_base_C] - base]
         return keys_CD
 
-    def squared_distances(self, query_D: Floats, rows_C: Rows) -> Floats:
-        """Squared distances of rows, float32 [C]; see `sola_index.distances`."""
+    def squared_distances(self, queries_MD: Floats, rows_MC: Rows) -> Floats:
+        """Squared distances of rows, float32 [M, C], infinite at row -1; see `sola_index.distances`."""
         base = len(self.base_ND)
         if base == 0:
-            return squared_distances(query_D, self.tail_ND, rows_C)
-        in_base_C = rows_C < base
-        if in_base_C.all():
-            return squared_distances(query_D, self.base_ND, rows_C)
-        squared_C = np.empty(len(rows_C), np.float32)
-        squared_C[in_base_C] = squared_distances(query_D, self.base_ND, rows_C[in_base_C])
-        squared_C[~in_base_C] = squared_distances(query_D, self.tail_ND, rows_C[~in_base_C] - base)
-        return squared_C
+            return squared_distances(queries_MD, self.tail_ND, rows_MC)
+        in_tail_MC = rows_MC >= base
+        if not in_tail_MC.any():
+            return squared_distances(queries_MD, self.base_ND, rows_MC)
+        in_base_MC = squared_distances(queries_MD, self.base_ND, np.where(in_tail_MC, -1, rows_MC))
+        beyond_MC = squared_distances(queries_MD, self.tail_ND, np.where(in_tail_MC, rows_MC - base, -1))
+        return np.minimum(in_base_MC, beyond_MC)
 
     def blocks(self, start: int, end: int, size: int) -> Iterator[Block]:
         """Runs of at most ``size`` rows covering ``start:end``, dead rows included, without copying."""

@@ -56,18 +56,23 @@ class TwinTable:
             self._parts.recent.setdefault(key_hash, []).append(row)
         self._recent += len(hashes_N)
 
-    def rows_of(self, query_D: Floats) -> Rows:
-        """Rows whose key may equal the query, ascending; they are to be measured like any other candidate."""
+    def matches(self, queries_MD: Floats) -> dict[int, Rows]:
+        """Rows whose key may equal a query, ascending, by the query's number; to be measured like other candidates."""
         parts = self._parts
-        key_hash = self._hash(query_D[None])[0]
-        first = int(parts.hashes_N.searchsorted(key_hash))
-        last = first
-        if first < len(parts.hashes_N) and parts.hashes_N[first] == key_hash:
-            last = int(parts.hashes_N.searchsorted(key_hash, "right"))
-        recent = parts.recent.get(int(key_hash))
-        if recent is None:
-            return parts.rows_N[first:last].astype(np.int64)
-        return np.concatenate([parts.rows_N[first:last].astype(np.int64), np.array(recent, np.int64)])
+        hash_M = self._hash(queries_MD)
+        found: dict[int, Rows] = {}
+        if len(parts.hashes_N):
+            first_M = parts.hashes_N.searchsorted(hash_M)
+            known_M = parts.hashes_N.take(first_M, mode="clip") == hash_M
+            for query in known_M.nonzero()[0].tolist():
+                last = parts.hashes_N.searchsorted(hash_M[query], "right")
+                found[query] = parts.rows_N[first_M[query] : last].astype(np.int64)
+        if parts.recent:
+            for query, key_hash in enumerate(hash_M.tolist()):
+                recent = np.array(parts.recent.get(key_hash, []), np.int64)
+                if len(recent):
+                    found[query] = np.append(found.get(query, recent[:0]), recent)
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -84,8 +89,8 @@ class TwinTable:
             [parts.hashes_N, np.array([pair[0] for pair in recent], np.uint64), added_hashes]
         )
         rows_N = np.concatenate([parts.rows_N, np.array([pair[1] for pair in recent], np.uint32), added_rows])
-        # Runs of equal hashes must list their rows in order: the first live ones are the answer among equal keys.
-        order_N = np.lexsort((rows_N, hashes_N))
+        # A stable sort, so that rows of equal hashes stay in order; on two sorted runs it takes linear time.
+        order_N = hashes_N.argsort(kind="stable")
         self._parts = _Parts(hashes_N[order_N].astype(np.uint64), rows_N[order_N].astype(np.uint32), {})
         self._recent = 0
 

@@ -57,6 +57,11 @@ class PrefixCache(Cache):  # type: ignore[misc]  # transformers carries no types
         key_BHPE, value_BHPE = self._prefixes[layer_idx]
         return torch.cat([key_BHPE, key_states], dim=2), torch.cat([value_BHPE, value_states], dim=2)
 
+    def select(self, rows_R: Tensor) -> "PrefixCache":
+        """Return the prefixes of some of the rows."""
+        chosen = {layer: (keys[rows_R], values[rows_R]) for layer, (keys, values) in self._prefixes.items()}
+        return PrefixCache(chosen, self._length)
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the length of the prefix, the same in every layer."""
         del layer_idx

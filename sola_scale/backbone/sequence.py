@@ -86,16 +86,19 @@ class ForwardCall:
         assert self.sequence is not None
         return self.sequence.act_from_B[rows_F] - self.past
 
-    def reach(self, rows_F: Tensor) -> Tensor | None:
+    def reach(self, rows_F: Tensor, positions_F: Tensor | None = None) -> Tensor | None:
         """Which positions of a decode step an edit touches ``[F, T]``; None means all of them.
 
-        Only decoding without a cache, which passes the prompt again at each step, has positions out of reach.
+        Decoding without a cache passes the prompt again at each step: the positions before its end are out of reach. So
+        are, for an edit that acts at no more than ``positions_F`` positions, all that follow them.
         """
         assert self.sequence is not None
-        length = self.mask_BT.shape[1]
-        if self.past > 0:
+        if self.past > 0 and positions_F is None:
             return None
-        return torch.arange(length, device=rows_F.device) >= self.sequence.act_from_B[rows_F].unsqueeze(1)
+        columns_T = self.past + torch.arange(self.mask_BT.shape[1], device=rows_F.device)
+        since_FT = columns_T - self.sequence.act_from_B[rows_F].unsqueeze(1)
+        reached_FT = since_FT >= 0
+        return reached_FT if positions_F is None else reached_FT & (since_FT < positions_F.unsqueeze(1))
 
 
 def _fit(mask: Tensor | None, rows: int, length: int, device: torch.device) -> Tensor:

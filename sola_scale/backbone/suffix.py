@@ -30,25 +30,18 @@ class SuffixBatch:
     """Absolute position of each token."""
     cache: PrefixCache
     """The prompts' keys and values."""
+    settled: tuple[Tensor, Tensor] | None
+    """What enters the settled map and what the base model's map makes of it, ``[R, S, I]`` and ``[R, S, O]``."""
 
-    @classmethod
-    def stack(cls, prefixes: Sequence[Prefix]) -> "SuffixBatch":
-        """Pad and stack."""
-        longest = max(prefix.position for prefix in prefixes)
-        steps = max(prefix.hidden_SD.shape[0] for prefix in prefixes)
-        first = prefixes[0].hidden_SD
-        hidden_RSD = first.new_zeros((len(prefixes), steps, first.shape[1]))
-        mask_RT = torch.ones((len(prefixes), longest + steps), dtype=torch.long, device=first.device)
-        for row, prefix in enumerate(prefixes):
-            hidden_RSD[row, : prefix.hidden_SD.shape[0]] = prefix.hidden_SD
-            mask_RT[row, : longest - prefix.position] = 0
-        starts_R1 = torch.tensor([[prefix.position] for prefix in prefixes], device=first.device)
-        return cls(
-            ids_RS=torch.zeros((len(prefixes), steps), dtype=torch.long, device=first.device),
-            hidden_RSD=hidden_RSD,
-            mask_RT=mask_RT,
-            positions_RS=starts_R1 + torch.arange(steps, device=first.device),
-            cache=PrefixCache(_stack_caches(prefixes, longest), longest),
+    def select(self, rows_R: Tensor) -> "SuffixBatch":
+        """Return a batch of some of the rows."""
+        return SuffixBatch(
+            ids_RS=self.ids_RS[rows_R],
+            hidden_RSD=self.hidden_RSD[rows_R],
+            mask_RT=self.mask_RT[rows_R],
+            positions_RS=self.positions_RS[rows_R],
+            cache=self.cache.select(rows_R),
+            settled=None if self.settled is None else (self.settled[0][rows_R], self.settled[1][rows_R]),
         )
 
 
@@ -67,11 +60,45 @@ class SuffixRunner:
         self._edited = [Edited(private.get(path)) for path in paths]
         for path, edited in zip(paths, self._edited, strict=True):
             private.replace(path, edited)
+        self._first = first_layer
+        self._settled_map = _settled_map(backbone, paths, first_layer)
+        self._settled: _Settled | None = None
+        if self._settled_map is not None:
+            self._settled = _Settled(self._edited[self._settled_map])
+            private.replace(paths[self._settled_map].rpartition(".")[0], self._settled)
         for layer in range(first_layer):
             private.layers[layer] = _Skip(private.layers[layer])
         self._entry = _Entry(private.layers[first_layer])
         private.layers[first_layer] = self._entry
         self._decoder = private.decoder
+
+    def stack(self, prefixes: Sequence[Prefix]) -> SuffixBatch:
+        """Pad and stack prefixes that were captured for the same maps."""
+        longest = max(prefix.position for prefix in prefixes)
+        hidden_RSD = _stack_rows([prefix.hidden_SD for prefix in prefixes])
+        rows, steps = hidden_RSD.shape[:2]
+        device = hidden_RSD.device
+        mask_RT = torch.ones((rows, longest + steps), dtype=torch.long, device=device)
+        for row, prefix in enumerate(prefixes):
+            mask_RT[row, : longest - prefix.position] = 0
+        starts_R1 = torch.tensor([[prefix.position] for prefix in prefixes], device=device)
+        layers = [layer for layer in prefixes[0].cache if layer > self._first or self._settled is None]
+        return SuffixBatch(
+            ids_RS=torch.zeros((rows, steps), dtype=torch.long, device=device),
+            hidden_RSD=hidden_RSD,
+            mask_RT=mask_RT,
+            positions_RS=starts_R1 + torch.arange(steps, device=device),
+            cache=PrefixCache(_stack_caches(prefixes, layers, longest), longest),
+            settled=self._settle(prefixes),
+        )
+
+    @torch.no_grad()
+    def _settle(self, prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor] | None:
+        """Return what no step can change of the settled map: its inputs, and the base model's outputs."""
+        if self._settled_map is None:
+            return None
+        inputs_RSI = _stack_rows([prefix.inputs_SI[self._settled_map] for prefix in prefixes])
+        return inputs_RSI, self._edited[self._settled_map].linear(inputs_RSI)
 
     def run(self, batch: SuffixBatch, a_RrI: Sequence[Tensor], b_RrO: Sequence[Tensor]) -> Tensor:
         """Return the state after the final norm ``[R, S, D]``.
@@ -82,6 +109,8 @@ class SuffixRunner:
             b_RrO: for every edited map, each row's ``B``.
         """
         self._entry.hidden = batch.hidden_RSD
+        if self._settled is not None:
+            self._settled.known = batch.settled
         for edited, a, b in zip(self._edited, a_RrI, b_RrO, strict=True):
             edited.adapt(a, b)
         try:
@@ -94,6 +123,8 @@ class SuffixRunner:
             )
         finally:
             self._entry.hidden = None
+            if self._settled is not None:
+                self._settled.known = None
             for edited in self._edited:
                 edited.clear()
         output_RSD: Tensor = out.last_hidden_state
@@ -119,11 +150,30 @@ class Edited(nn.Module):
 
     def forward(self, x_RSI: Tensor) -> Tensor:
         """Apply to ``[R, S, d_in]``."""
-        base_RSO: Tensor = self.linear(x_RSI)
+        return self.change(x_RSI, self.linear(x_RSI))
+
+    def change(self, x_RSI: Tensor, base_RSO: Tensor) -> Tensor:
+        """Add the rows' changes to what the frozen map makes of ``[R, S, d_in]``."""
         if self._a_RrI is None or self._b_RrO is None:
             return base_RSO
         narrow_RSr = torch.bmm(x_RSI.to(self._a_RrI.dtype), self._a_RrI.transpose(1, 2))
         return base_RSO + torch.bmm(narrow_RSr, self._b_RrO).to(base_RSO.dtype)
+
+
+class _Settled(nn.Module):
+    """The attention of the first edited layer where only its output projection is edited: all before that is settled.
+
+    Attention modules of transformers return their output and their weights, which nobody asks for here.
+    """
+
+    def __init__(self, projection: Edited) -> None:
+        super().__init__()
+        self.projection = projection
+        self.known: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, *_: object, **__: object) -> tuple[Tensor, None]:
+        assert self.known is not None, "no batch was set"
+        return self.projection.change(*self.known), None
 
 
 class _Skip(StandIn):
@@ -143,9 +193,25 @@ class _Entry(StandIn):
         return self.layer(self.hidden.to(hidden_RSD.dtype), *args, **kwargs)
 
 
-def _stack_caches(prefixes: Sequence[Prefix], longest: int) -> dict[int, tuple[Tensor, Tensor]]:
+def _settled_map(backbone: Backbone, paths: Sequence[str], first_layer: int) -> int | None:
+    """Return which edited map is the attention's output projection of the first layer, if nothing before it is edited."""
+    parts = backbone.architecture
+    path = parts.module_path(first_layer, parts.attention_projection)
+    inside = [one for one in paths if one.startswith(f"{path.rpartition('.')[0]}.")]
+    return list(paths).index(path) if inside == [path] else None
+
+
+def _stack_rows(rows: Sequence[Tensor]) -> Tensor:
+    """Stack ``[S, width]`` tensors of unlike lengths, zeros behind."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+
+def _stack_caches(
+    prefixes: Sequence[Prefix], layers: Sequence[int], longest: int
+) -> dict[int, tuple[Tensor, Tensor]]:
     stacked = {}
-    for layer, (sample, _) in prefixes[0].cache.items():
+    for layer in layers:
+        sample = prefixes[0].cache[layer][0]
         pair = torch.zeros(
             (2, len(prefixes), sample.shape[0], longest, sample.shape[2]),
             dtype=sample.dtype,

@@ -130,9 +130,16 @@ class Taps:
             self._disabled.reset(token)
 
     @contextlib.contextmanager
-    def session(self, prompt_mask_BT: Tensor | None = None) -> Iterator["_Session"]:
-        """Within this block all forward calls belong to one sequence batch: the first one is its prompt."""
-        session = _Session(prompt_mask_BT)
+    def session(
+        self, prompt_mask_BT: Tensor | None = None, decide: Callable[[], Decision] | None = None
+    ) -> Iterator["_Session"]:
+        """Within this block all forward calls belong to one sequence batch: the first one is its prompt.
+
+        Args:
+            prompt_mask_BT: which positions of the prompts hold tokens.
+            decide: begins this batch's decision; by default as these taps always do.
+        """
+        session = _Session(prompt_mask_BT, decide or self._decide)
         token = self._session.set(session)
         try:
             yield session
@@ -159,7 +166,7 @@ class Taps:
         call = ForwardCall.of(args, kwargs, session.mask_BT if session else None)
         sequence = session.sequence if session else self._pinned(call)
         if sequence is None:
-            call.decision = self._decide()
+            call.decision = session.decide() if session else self._decide()
         else:
             call.resume(sequence)
         self._call.set(call)
@@ -202,6 +209,7 @@ class Taps:
 class _Session:
     """One sequence batch whose forward calls follow one another, as inside ``generate``."""
 
-    def __init__(self, mask_BT: Tensor | None) -> None:
+    def __init__(self, mask_BT: Tensor | None, decide: Callable[[], Decision]) -> None:
         self.mask_BT = mask_BT
+        self.decide = decide
         self.sequence: PinnedSequence | None = None

@@ -30,6 +30,7 @@ def generate(
     *,
     model: options.Model = "smollm2",
     device: options.Device = None,
+    slot_memory: options.SlotMemory = options.SLOT_MEMORY,  # type: ignore[assignment]  # typer parses the text
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
     base: Annotated[
         bool, typer.Option("--base", help="Show beside it what the model says without edits.")
@@ -38,7 +39,8 @@ def generate(
 ) -> None:
     """Answer prompts with the edited model, and say which edit answered."""
     asked = _prompts(prompts)
-    with open_editor(store, model, device, create=False, read_only=True) as editor:
+    reading = {"create": False, "read_only": True, "slot_memory": slot_memory}
+    with open_editor(store, model, device, **reading) as editor:
         answers = editor.generate(asked, max_new_tokens=max_new_tokens)
         plain = _base(editor, asked, max_new_tokens) if base else None
         for place, (prompt, answer) in enumerate(zip(asked, answers, strict=True)):

@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from sola_scale import __version__
-from sola_scale.cli import answering, calibrating, care, demo, exchanging, ingesting, lifecycle, records
+from sola_scale.cli import (
+    answering,
+    calibrating,
+    care,
+    demo,
+    evaluating,
+    exchanging,
+    ingesting,
+    lifecycle,
+    records,
+    stats,
+)
 
 app = typer.Typer(
     name="sola",
@@ -29,10 +40,11 @@ for command in (
     lifecycle.revoke,
     lifecycle.restore,
     lifecycle.purge,
-    records.stats,
+    stats.stats,
     care.verify,
     care.compact,
     care.backup,
+    evaluating.eval_,
     exchanging.export,
     exchanging.import_,
 ):

@@ -1,4 +1,4 @@
-"""sola list, sola show, sola stats: what is in a store. None of them needs the model."""
+"""sola list, sola show: the edits of a store. Neither needs the model."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,10 +7,10 @@ import typer
 
 from sola_scale.cli import options
 from sola_scale.cli.opening import open_store
-from sola_scale.cli.output import emit, err, facts, one_line, say, size, table, when
+from sola_scale.cli.output import emit, err, facts, one_line, table, when
 
 if TYPE_CHECKING:
-    from sola_scale.store import EditRecord, StoreStats
+    from sola_scale.store import EditRecord
 
 _SHOWN = 50
 
@@ -33,6 +33,8 @@ def list_(
     ] = None,
     tag: options.Tags = None,
     source: options.Source = None,
+    since: options.Since = None,
+    until: options.Until = None,
     contains: options.Contains = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help=f"At most so many; {_SHOWN} in a table, all in JSON.")
@@ -46,6 +48,8 @@ def list_(
         status=tuple(EditStatus(one.value) for one in status) if status else None,
         tags=tuple(tag or ()),
         source=source,
+        since=since,
+        until=until,
         prompt_contains=contains,
         # One more than is shown tells whether there is more.
         limit=limit if json else (limit or _SHOWN) + 1,
@@ -71,24 +75,6 @@ def show(
                 emit({**_fields(record), "chain": chain})
             else:
                 _print_record(record, chain)
-
-
-def stats(store: options.StorePath, json: options.Json = False) -> None:
-    """Count edits and bytes, and say which model the store belongs to."""
-    with open_store(store) as opened:
-        counted, manifest = opened.stats(), opened.manifest
-        if json:
-            derived = {"edits": counted.edits, "bytes_per_edit": counted.bytes_per_edit}
-            emit(
-                {
-                    "model": manifest.model_name,
-                    "fingerprint": manifest.fingerprint,
-                    **derived,
-                    "store": counted,
-                }
-            )
-            return
-    _print_stats(counted, manifest.model_name)
 
 
 def _fields(record: "EditRecord") -> dict[str, Any]:
@@ -130,22 +116,3 @@ def _print_record(record: "EditRecord", chain: list[int]) -> None:
         *((f"{event.operation}", f"{when(event.at)} UTC {event.note}") for event in record.history),
     ]
     facts(f"[bold]edit {record.id}[/]", [(name, value) for name, value in rows if value != ""])
-
-
-def _print_stats(counted: "StoreStats", model: str) -> None:
-    statuses = ", ".join(f"{count:,} {status}" for status, count in counted.statuses.items() if count)
-    rows = [
-        ("model", model),
-        ("edits", statuses or "none"),
-        ("keys in the index", f"{counted.active_keys:,}"),
-        ("in use", size(counted.used_bytes)),
-        ("a live edit", f"{size(counted.bytes_per_edit)} in use, all included"),
-        ("given", ", ".join(f"{name} {size(count)}" for name, count in counted.payload.items())),
-        ("on disk", size(counted.file_bytes)),
-        ("100,000 such edits", size(counted.projected_bytes(100_000))),
-        ("log", f"{counted.last_seq:,} entries"),
-    ]
-    facts("", rows)
-    rows_ = ((name, f"{one.entries:,}", size(one.bytes)) for name, one in counted.tables.items())
-    table(None, ("table", "entries", "bytes"), rows_)
-    say("")

@@ -3,12 +3,13 @@
 A slot is one contiguous row that holds a whole adapter, ``A`` and ``B`` of every map one after the other, so that
 filling a slot is one write and gathering a batch is one ``index_select``.
 
-Shape legend: S slots, N rows gathered, W numbers in one adapter.
+Shape legend: S slots, F rows gathered, N rows filled, W numbers in one adapter.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,9 +26,9 @@ class SlotBank:
         self.layout = layout
         self.capacity = capacity
         self.rows_SW = torch.empty(capacity, layout.size, device=device, dtype=dtype)
-        # Where the slots lie in host memory they are written without the framework in between, ten times as fast.
         on_host = device.type == "cpu" and dtype == torch.float32
-        self._host_SW = self.rows_SW.numpy() if on_host else None
+        self.host_SW: np.ndarray | None = self.rows_SW.numpy() if on_host else None
+        """The same memory where the host can decode into it; None where rows must be sent."""
         self._slots: OrderedDict[int, int] = OrderedDict()
         self._free = list(range(capacity - 1, -1, -1))
         self._pinned: set[int] = set()
@@ -44,21 +45,36 @@ class SlotBank:
         """Ids of the resident edits, the least recently used first."""
         return list(self._slots)
 
-    def gather(self, ids: Sequence[int]) -> Tensor:
-        """Copy the rows of resident edits out of the bank ``[N, W]``, and mark them as just used."""
-        for edit_id in ids:
-            self._slots.move_to_end(edit_id)
-        slots_N = torch.tensor([self._slots[edit_id] for edit_id in ids], device=self.rows_SW.device)
-        return self.rows_SW.index_select(0, slots_N)
+    def touch(self, edit_id: int) -> bool:
+        """Mark an edit as just used; whether it is resident."""
+        if edit_id not in self._slots:
+            return False
+        self._slots.move_to_end(edit_id)
+        return True
 
-    def store(self, ids: Sequence[int], rows_NW: Tensor) -> None:
-        """Make edits resident, ``room`` of them at most, evicting the least recently used unpinned ones."""
-        slots = [self._take_slot() for _ in ids]
-        if self._host_SW is not None:
-            self._host_SW[slots] = rows_NW.numpy()
-        else:
-            self.rows_SW.index_copy_(0, torch.tensor(slots, device=self.rows_SW.device), rows_NW)
-        self._slots.update(zip(ids, slots, strict=True))
+    def gather(self, ids_F: Sequence[int]) -> Tensor:
+        """Copy the rows of resident edits out of the bank ``[F, W]``."""
+        slots_F = torch.tensor([self._slots[edit_id] for edit_id in ids_F], device=self.rows_SW.device)
+        return self.rows_SW.index_select(0, slots_F)
+
+    def reserve(self, keep: Container[int]) -> int | None:
+        """Take a slot, from the least recently used unpinned edit if none is free; never from one to ``keep``."""
+        if self._free:
+            return self._free.pop()
+        # The edits to keep were used last: once the search comes to one of them there is nobody else.
+        victim = next((edit_id for edit_id in self._slots if edit_id not in self._pinned), None)
+        if victim is None or victim in keep:
+            return None
+        self.evictions += 1
+        return self._slots.pop(victim)
+
+    def give_back(self, slots: Iterable[int]) -> None:
+        """Free slots that were reserved and not filled."""
+        self._free.extend(slots)
+
+    def occupy(self, edit_id: int, slot: int) -> None:
+        """Make an edit resident in the slot that was reserved and filled for it."""
+        self._slots[edit_id] = slot
 
     @property
     def room(self) -> int:
@@ -84,10 +100,3 @@ class SlotBank:
     def unpin(self, ids: Iterable[int]) -> None:
         """Let edits be evicted again."""
         self._pinned.difference_update(ids)
-
-    def _take_slot(self) -> int:
-        if self._free:
-            return self._free.pop()
-        victim = next(edit_id for edit_id in self._slots if edit_id not in self._pinned)
-        self.evictions += 1
-        return self._slots.pop(victim)

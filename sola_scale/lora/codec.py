@@ -1,42 +1,29 @@
-"""Adapters as bytes: a self-describing payload of 4-, 8-, 16- or 32-bit numbers, decoded in one pass.
+"""Adapters as bytes: self-describing payloads of 3-, 4-, 8-, 16- or 32-bit numbers, laid out as `payload` says.
 
-Payload, little-endian::
-
-    header   magic u8, layout index u8, precision u8, rank u8, maps u8, reserved u8, group size u16
-    shapes   per map: d_in u32, d_out u32
-    scales   int4 and int8 only: one float16 per group
-    numbers  map by map A then B, each padded with zeros to whole groups; int4 packs two a byte, the lower first
-
-A group is ``group size`` consecutive numbers of one matrix that share a scale: ``number = code * scale``.
-Shape legend: G groups, N numbers in all.
+Shape legend: G groups of numbers that share a scale, N numbers in all.
 """
-
-import functools
-import struct
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sola_scale.errors import CorruptRecordError, TrainingError
+from sola_scale.errors import TrainingError
 from sola_scale.lora.adapter import Adapter
+from sola_scale.lora.payload import PRECISIONS, Precision, head, plan_of, unit
 
-Precision = Literal["int4", "int8", "fp16", "fp32"]
-PRECISIONS: tuple[Precision, ...] = ("int4", "int8", "fp16", "fp32")
-
-_MAGIC = 0xA5
-_HEADER = struct.Struct("<BBBBBBH")
-_SHAPE = struct.Struct("<II")
 _GROUP = 64
-_MAX_NUMBERS = 1 << 28
-# Both codes of a byte, two float32 seen as one uint64: a single look-up dequantises two numbers.
-_NIBBLES = (
-    np.stack([((np.arange(256) & 15) - 8).astype("<f4"), ((np.arange(256) >> 4) - 8).astype("<f4")], axis=1)
-    .view(np.uint64)
-    .reshape(-1)
-)
+# Shares of the largest number that may become the largest code: a little clipping costs less than coarser steps.
+_CLIPS = np.linspace(0.7, 1.0, 7)
+
+__all__ = [
+    "PRECISIONS",
+    "Precision",
+    "decode",
+    "decode_row",
+    "encode",
+    "payload_class",
+    "payload_precision",
+]
 
 
 def encode(adapter: Adapter, precision: Precision = "int4", *, group: int = _GROUP) -> bytes:
@@ -45,22 +32,22 @@ def encode(adapter: Adapter, precision: Precision = "int4", *, group: int = _GRO
     Args:
         adapter: finite weights.
         precision: format of the stored numbers.
-        group: consecutive numbers that share a scale; even.
+        group: consecutive numbers that share a scale; even, for ``int3`` a multiple of 8.
 
     Raises:
-        TrainingError: a weight is not finite, or the precision is unknown.
+        TrainingError: a weight is not finite, the precision is unknown, or the group does not suit it.
     """
     if precision not in PRECISIONS:
         raise TrainingError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
+    if group < 1 or group % unit(precision):
+        raise TrainingError(f"groups of {group} numbers do not suit {precision}")
     parts = [_padded(part, group) for pair in adapter.balanced().pairs() for part in pair]
     numbers_N = np.concatenate(parts)
     if not np.isfinite(numbers_N).all():
         raise TrainingError("an adapter with numbers that are not finite cannot be stored")
     shapes = [(a.shape[1], b.shape[1]) for a, b in adapter.pairs()]
-    head = (_MAGIC, adapter.layout_index, PRECISIONS.index(precision), adapter.rank, len(shapes), 0, group)
-    return b"".join(
-        [_HEADER.pack(*head), *(_SHAPE.pack(*shape) for shape in shapes), _pack(numbers_N, precision, group)]
-    )
+    start = head(adapter.layout_index, precision, adapter.rank, group, shapes)
+    return start + _pack(numbers_N, precision, group)
 
 
 def decode(payload: bytes | memoryview) -> Adapter:
@@ -69,8 +56,9 @@ def decode(payload: bytes | memoryview) -> Adapter:
     Raises:
         CorruptRecordError: the payload is not one, or is cut short.
     """
-    plan = _plan(payload)
-    numbers_N = _unpack(payload, plan, np.empty(plan.padded, np.float32))
+    plan = plan_of(payload)
+    numbers_N = np.empty(plan.padded, np.float32)
+    plan.unpack(payload, numbers_N)
     parts = [
         torch.from_numpy(numbers_N[start:stop].reshape(plan.rank, -1).copy()) for start, stop in plan.spans
     ]
@@ -83,17 +71,7 @@ def decode_row(payload: bytes | memoryview, row_N: np.ndarray) -> None:
     Raises:
         CorruptRecordError: the payload is not one, or does not fill the row exactly; then nothing was written.
     """
-    plan = _plan(payload)
-    if row_N.size != plan.size:
-        raise CorruptRecordError(f"an adapter of {plan.size} numbers does not fit a slot of {row_N.size}")
-    if plan.size == plan.padded and row_N.flags.c_contiguous:
-        _unpack(payload, plan, row_N)
-        return
-    numbers_N = _unpack(payload, plan, np.empty(plan.padded, np.float32))
-    end = 0
-    for start, stop in plan.spans:
-        row_N[end : end + stop - start] = numbers_N[start:stop]
-        end += stop - start
+    plan_of(payload).decode(payload, row_N)
 
 
 def payload_class(payload: bytes | memoryview) -> int:
@@ -102,7 +80,7 @@ def payload_class(payload: bytes | memoryview) -> int:
     Raises:
         CorruptRecordError: the payload is not one.
     """
-    return _header(payload)[1]
+    return plan_of(payload).layout_index
 
 
 def payload_precision(payload: bytes | memoryview) -> Precision:
@@ -111,69 +89,7 @@ def payload_precision(payload: bytes | memoryview) -> Precision:
     Raises:
         CorruptRecordError: the payload is not one.
     """
-    return PRECISIONS[_header(payload)[2]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where in a payload what lies."""
-
-    layout_index: int
-    precision: Precision
-    rank: int
-    group: int
-    size: int
-    padded: int
-    offset: int
-    spans: tuple[tuple[int, int], ...]
-
-
-def _header(payload: bytes | memoryview) -> tuple[int, int, int, int, int, int, int]:
-    if len(payload) < _HEADER.size:
-        raise CorruptRecordError("an adapter's payload is shorter than its header")
-    magic, index, precision, rank, maps, reserved, group = _HEADER.unpack_from(payload)
-    if (
-        magic != _MAGIC
-        or precision >= len(PRECISIONS)
-        or not rank
-        or not maps
-        or reserved
-        or not group
-        or group % 2
-    ):
-        raise CorruptRecordError("an adapter's payload has no valid header")
-    return magic, index, precision, rank, maps, reserved, group
-
-
-def _plan(payload: bytes | memoryview) -> _Plan:
-    maps = _header(payload)[4]
-    plan = _plan_of(bytes(payload[: _HEADER.size + maps * _SHAPE.size]))
-    if len(payload) != plan.offset + _body_size(plan):
-        raise CorruptRecordError("an adapter's payload does not have the length that its header states")
-    return plan
-
-
-# A store has few layouts and precisions: working the same head out anew for every edit would rule the page-in.
-@functools.lru_cache(maxsize=64)
-def _plan_of(head: bytes) -> _Plan:
-    _, index, precision, rank, maps, _, group = _HEADER.unpack_from(head)
-    if len(head) < _HEADER.size + maps * _SHAPE.size:
-        raise CorruptRecordError("an adapter's payload ends inside its shapes")
-    widths = [width for shape in _SHAPE.iter_unpack(head[_HEADER.size :]) for width in shape]
-    spans, start = [], 0
-    for width in widths:
-        spans.append((start, start + rank * width))
-        start += -(-rank * width // group) * group
-    if start > _MAX_NUMBERS:
-        raise CorruptRecordError("an adapter's payload claims more numbers than any adapter has")
-    size = rank * sum(widths)
-    return _Plan(index, PRECISIONS[precision], rank, group, size, start, len(head), tuple(spans))
-
-
-def _body_size(plan: _Plan) -> int:
-    bits = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}[plan.precision]
-    scales = 2 * plan.padded // plan.group if plan.precision in ("int4", "int8") else 0
-    return plan.padded * bits // 8 + scales
+    return plan_of(payload).precision
 
 
 def _padded(part: Tensor, group: int) -> np.ndarray:
@@ -185,8 +101,10 @@ def _pack(numbers_N: np.ndarray, precision: Precision, group: int) -> bytes:
     if precision in ("fp16", "fp32"):
         plain: bytes = numbers_N.astype("<f2" if precision == "fp16" else "<f4").tobytes()
         return plain
-    top = 7 if precision == "int4" else 127
     grouped_GN = numbers_N.reshape(-1, group)
+    if precision == "int3":
+        return _pack_planes(grouped_GN)
+    top = 7 if precision == "int4" else 127
     scales_G = (np.abs(grouped_GN).max(axis=1) / top).astype("<f2")
     divisors_G = np.where(scales_G > 0, scales_G, 1).astype(np.float32)
     codes_N = np.clip(np.rint(grouped_GN / divisors_G[:, None]), -top, top).astype(np.int8).reshape(-1)
@@ -197,21 +115,21 @@ def _pack(numbers_N: np.ndarray, precision: Precision, group: int) -> bytes:
     return packed
 
 
-def _unpack(payload: bytes | memoryview, plan: _Plan, out_N: np.ndarray) -> np.ndarray:
-    """Write all numbers, padding included, into ``out_N`` (float32, contiguous) and return it."""
-    if plan.precision in ("fp16", "fp32"):
-        dtype = "<f2" if plan.precision == "fp16" else "<f4"
-        out_N[:] = np.frombuffer(payload, dtype, offset=plan.offset)
-        return out_N
-    groups = plan.padded // plan.group
-    scales_G = np.frombuffer(payload, "<f2", count=groups, offset=plan.offset).astype(np.float32)
-    start = plan.offset + 2 * groups
-    if plan.precision == "int4":
-        # Codes are bytes, so no index can be out of range: "clip" only spares numpy a checking pass and a copy.
-        codes = np.frombuffer(payload, np.uint8, offset=start)
-        np.take(_NIBBLES, codes, out=out_N.view(np.uint64), mode="clip")
-    else:
-        out_N[:] = np.frombuffer(payload, np.int8, offset=start)
-    grouped_GN = out_N.reshape(groups, plan.group)
-    grouped_GN *= scales_G[:, None]
-    return out_N
+def _pack_planes(grouped_GN: np.ndarray) -> bytes:
+    """Return scales, lower two bits and third bits of a group's least distorted 3-bit form."""
+    largest_G = np.abs(grouped_GN).max(axis=1)
+    best_G = np.full(len(grouped_GN), np.inf)
+    scales_G = np.zeros(len(grouped_GN), "<f2")
+    codes_GN = np.zeros(grouped_GN.shape, np.uint8)
+    for clip in _CLIPS:
+        tried_G = (largest_G * clip / 3.5).astype("<f2")
+        divisors_G1 = np.where(tried_G > 0, tried_G, 1).astype(np.float32)[:, None]
+        found_GN = np.clip(np.floor(grouped_GN / divisors_G1) + 4, 0, 7)
+        error_G = np.square((found_GN - 3.5) * tried_G[:, None] - grouped_GN).sum(axis=1)
+        better_G = error_G < best_G
+        best_G[better_G], scales_G[better_G] = error_G[better_G], tried_G[better_G]
+        codes_GN[better_G] = found_GN[better_G]
+    low_N4, high_N8 = (codes_GN & 3).reshape(-1, 4), (codes_GN >> 2).reshape(-1, 8)
+    low_N = np.bitwise_or.reduce(low_N4 << np.arange(0, 8, 2, dtype=np.uint8), axis=1)
+    packed: bytes = scales_G.tobytes() + low_N.tobytes() + np.packbits(high_N8, bitorder="little").tobytes()
+    return packed

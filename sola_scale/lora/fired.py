@@ -6,7 +6,7 @@ steps: a step pays two batched products and no gather, and whatever happens to t
 Shape legend: F rows that fired, T token positions, r rank, I inputs, O outputs, W numbers in one adapter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class FiredGroup:
 
     def __init__(self, layout: AdapterLayout, rows_F: Tensor, adapters_FW: Tensor) -> None:
         self.rows_F = rows_F
+        self._positions_F: Tensor | None = None
         self._maps: dict[str, tuple[Tensor, Tensor]] = {}
         start = 0
         for module in layout.modules:
@@ -31,6 +32,11 @@ class FiredGroup:
             up_FrO = adapters_FW[:, middle:stop].reshape(-1, layout.rank, module.d_out)
             self._maps[module.path] = (down_FrI.transpose(1, 2).contiguous(), up_FrO.contiguous())
             start = stop
+
+    def bound(self, positions: Mapping[int, int]) -> None:
+        """Let each row's adapter act at no more than so many positions, the last of the prompt being the first."""
+        bounds = [positions[row] for row in self.rows_F.tolist()]
+        self._positions_F = torch.tensor(bounds, device=self.rows_F.device)
 
     def apply(self, module: str, call: ForwardCall, input_BTI: Tensor, output_BTO: Tensor) -> None:
         """Add this group's deltas into ``output_BTO``, in place, on its rows and from the last prompt token on."""
@@ -54,7 +60,7 @@ class FiredGroup:
         self, call: ForwardCall, input_FTI: Tensor, output_FTO: Tensor, down_FIr: Tensor, up_FrO: Tensor
     ) -> None:
         """Add the deltas where every given row fired."""
-        reach_FT = call.reach(self.rows_F)
+        reach_FT = call.reach(self.rows_F, self._positions_F)
         hidden_FTr = torch.bmm(input_FTI, down_FIr)
         if reach_FT is None:
             output_FTO.baddbmm_(hidden_FTr, up_FrO)
@@ -70,6 +76,11 @@ class FiredAdapters:
     def __init__(self, groups: Sequence[FiredGroup]) -> None:
         self.groups = tuple(groups)
         self.rows_F = torch.cat([group.rows_F for group in self.groups]).sort().values
+
+    def bound(self, positions: Mapping[int, int]) -> None:
+        """Let the adapter of each row, named by its number in the batch, act at no more than so many positions."""
+        for group in self.groups:
+            group.bound(positions)
 
     def apply(self, module: str, call: ForwardCall, input_BTI: Tensor, output_BTO: Tensor) -> None:
         """Add the deltas of ``module`` into ``output_BTO``, in place."""

@@ -18,7 +18,7 @@ from sola_scale.store.records import EditStatus, Event, Operation
 from sola_scale.store.stored import check_intact, write_event
 from sola_scale.store.tables import Table
 from sola_scale.store.transaction import WriteTransaction, ids_below
-from sola_scale.store.values import pack_id
+from sola_scale.store.values import pack_id, pack_range
 
 
 class Changeset:
@@ -29,17 +29,21 @@ class Changeset:
         self.operation = operation
         self.at = at
         self.counters = read_counters(txn)
-        self._append_key = txn.appender(Table.KEYS)
         self.seq = self.counters.last_seq + 1
         self.edit_ids: dict[int, None] = {}
-        self._alone: set[int] = set()
+        self._alone: dict[int, int] = {}
         self._first_new = self.counters.next_edit
         self._states: dict[int, State] = {}
         self._deactivated: list[KeySpan] = []
         self._activated: list[KeySpan] = []
+        self._owners: list[bytes] = []
+        self._first_key = self.counters.next_key
 
     def state(self, edit_id: int) -> State:
         """The state of an edit as it stands in this transaction; raises UnknownEditError."""
+        rows = self._alone.get(edit_id)
+        if rows is not None:
+            return State(EditStatus.SUPERSEDED, rows, 0, edit_id)
         return self._states.get(edit_id) or read_state(self.txn, edit_id)
 
     def add(self, rows: int, chain: int | None) -> int:
@@ -47,10 +51,11 @@ class Changeset:
         edit_id = self.counters.next_edit
         self.counters.next_edit += 1
         self.edit_ids[edit_id] = None
-        self._states[edit_id] = State(EditStatus.SUPERSEDED, rows, 0, chain or edit_id)
         if chain is None:
-            self._alone.add(edit_id)
+            # Most edits are: until they are settled, how many keys they have is all there is to say of them.
+            self._alone[edit_id] = rows
         else:
+            self._states[edit_id] = State(EditStatus.SUPERSEDED, rows, 0, chain)
             self._join(chain, edit_id)
         return edit_id
 
@@ -64,8 +69,9 @@ class Changeset:
     def settle(self, chains: Iterable[int]) -> None:
         """Let the newest eligible edit of each chain be live and its other eligible ones superseded."""
         for chain in dict.fromkeys(chains):
-            if chain in self._alone:
-                self._activate(chain)
+            rows = self._alone.pop(chain, None)
+            if rows is not None:
+                self._activate(chain, rows, chain)
                 continue
             eligible = [edit_id for edit_id in self._members(chain) if self.state(edit_id).status.eligible]
             while eligible and not self._fit(eligible[-1]):
@@ -83,12 +89,10 @@ class Changeset:
         """Write all that was gathered; None when nothing changed."""
         if not self.edit_ids:
             return None
-        append = self.txn.appender(Table.STATES)
-        for edit_id in sorted(self._states):
-            if edit_id >= self._first_new:
-                append(pack_id(edit_id), pack_state(self._states[edit_id]))
-            else:
-                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
+        self._put_states()
+        # Key ids only grow, so that all new keys lie beyond the old ones; none of them is taken out again here.
+        self.txn.append_all(Table.KEYS, pack_range(self._first_key, len(self._owners)), self._owners)
+        self.counters.next_key += len(self._owners)
         self.counters.last_seq = self.seq
         write_counters(self.txn, self.counters)
         lists = tuple(self.edit_ids), tuple(self._deactivated), tuple(self._activated)
@@ -96,11 +100,24 @@ class Changeset:
         self.txn.append(Table.LOG, pack_id(self.seq), msgspec.msgpack.encode(entry))
         return entry
 
+    def _put_states(self) -> None:
+        new = range(self._first_new, self.counters.next_edit)
+        self.txn.append_all(
+            Table.STATES,
+            pack_range(new.start, len(new)),
+            [pack_state(self._states[edit_id]) for edit_id in new],
+        )
+        for edit_id in sorted(self._states):
+            if edit_id < self._first_new:
+                self.txn.put(Table.STATES, pack_id(edit_id), pack_state(self._states[edit_id]))
+
     def _members(self, chain: int) -> list[int]:
         return ids_below(self.txn, Table.CHAINS, pack_id(chain)) or [chain]
 
     def _join(self, chain: int, edit_id: int) -> None:
-        self._alone.discard(chain)
+        rows = self._alone.pop(chain, None)
+        if rows is not None:
+            self._states[chain] = State(EditStatus.SUPERSEDED, rows, 0, chain)
         for member in (chain, edit_id):
             self.txn.put(Table.CHAINS, pack_id(chain) + pack_id(member), b"")
 
@@ -125,19 +142,17 @@ class Changeset:
             self._states[edit_id] = self.state(edit_id)._replace(status=EditStatus.SUPERSEDED)
 
     def _resume(self, edit_id: int) -> None:
-        if not self.state(edit_id).first_key:
+        state = self.state(edit_id)
+        if not state.first_key:
             if edit_id not in self.edit_ids:
                 self.note(edit_id, Operation.RESUME)
-            self._activate(edit_id)
+            self._activate(edit_id, state.rows, state.chain)
 
-    def _activate(self, edit_id: int) -> None:
-        state = self.state(edit_id)
-        first = self.counters.next_key
-        self.counters.next_key += state.rows
-        for row in range(state.rows):
-            self._append_key(pack_id(first + row), pack_owner(edit_id, row))
-        self._states[edit_id] = State(EditStatus.LIVE, state.rows, first, state.chain)
-        self._activated.append(KeySpan(edit_id, first, state.rows))
+    def _activate(self, edit_id: int, rows: int, chain: int) -> None:
+        first = self._first_key + len(self._owners)
+        self._owners += [pack_owner(edit_id, row) for row in range(rows)]
+        self._states[edit_id] = State(EditStatus.LIVE, rows, first, chain)
+        self._activated.append(KeySpan(edit_id, first, rows))
 
     def _deactivate(self, edit_id: int) -> None:
         state = self.state(edit_id)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.store.changes import KeyBlock, LogEntry, Transition
-from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, StoreManifest
+from sola_scale.store.records import EditFilter, EditRecord, KeyRows, NewEdit, Operation, StoreManifest
 from sola_scale.store.reports import StoreStats, VerifyReport
 
 Visit: TypeAlias = Callable[[int, memoryview], None]
@@ -63,7 +63,7 @@ class Store(ABC):
 
     @abstractmethod
     def revoke(self, ids: Iterable[int]) -> Transition:
-        """Stop edits; each one's predecessor, if any is left, comes back. Reversible."""
+        """Stop edits; each one's predecessor, if any is left, comes back. Reversible; a quarantined edit stays so."""
 
     @abstractmethod
     def restore(self, ids: Iterable[int]) -> Transition:
@@ -84,6 +84,10 @@ class Store(ABC):
         Raises:
             EditStateError: An edit is purged.
         """
+
+    @abstractmethod
+    def rehearse(self, operation: Operation, ids: Iterable[int]) -> Transition:
+        """What revoking, restoring or purging these edits would do, or raise; nothing is changed."""
 
     @abstractmethod
     def recalibrate(

@@ -171,11 +171,11 @@ class ReadScope:
         environment.retain(transactions=1)
         self._environment = environment
         try:
-            with translated(environment.path):
-                self._txn, self._transaction = environment.begin_read()
+            self._txn, self._transaction = environment.begin_read()
         except BaseException:
             environment.release(transactions=1)
-            raise
+            with translated(environment.path):
+                raise
 
     def __enter__(self) -> ReadTransaction:
         return self._transaction

@@ -103,7 +103,8 @@ class Ledger:
         for edit_id, entry in found.items():
             was = entry.record.status
             same = was.eligible if operation is Operation.RESTORE else was is status
-            if same or was is EditStatus.PURGED:
+            stopped = operation is Operation.REVOKE and was is EditStatus.QUARANTINED
+            if same or stopped or was is EditStatus.PURGED:
                 continue
             self._drop_keys(edit_id)
             self._set(edit_id, status=status)

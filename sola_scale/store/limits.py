@@ -1,6 +1,6 @@
 """Limits on what a store takes, so that no damaged or hostile size is believed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,60 @@ MAX_NAME = 256
 MAX_BLOB = 1 << 31
 """Bytes of one blob."""
 
+_BYTES_A_CHARACTER = 4
+_DETAILS = {float, int, str}
 _FLOAT16 = np.dtype(np.float16)
 _ROW_TYPES = (_FLOAT16, np.dtype(np.float32))
 
 
+def check_edits(edits: Sequence[NewEdit]) -> list[NewEdit]:
+    """Refuse a batch with an edit that could not be stored; `check_finite` comes on top.
+
+    Returns:
+        One edit of each form that keys have in the batch.
+
+    Raises:
+        RequestError: As `check_edit`; the text names the edit's place in the batch.
+    """
+    forms = {_form(edit): edit for edit in edits}
+    if _plain(edits, forms.values()):
+        return list(forms.values())
+    for number, edit in enumerate(edits):
+        try:
+            check_edit(edit)
+        except RequestError as error:
+            raise RequestError(f"edit {number} of the batch: {error}") from error
+    return list(forms.values())
+
+
+def _plain(edits: Sequence[NewEdit], forms: Iterable[NewEdit]) -> bool:
+    """Whether a look at all edits together finds nothing to refuse: a look at each takes five times as long."""
+    texts = [t for e in edits for t in (e.prompt, e.target, *e.paraphrases, *e.tags, e.source or "")]
+    weights = [len(edit.weights) for edit in edits]
+    details = {type(value) for edit in edits if edit.details for value in edit.details.values()}
+    try:
+        for edit in forms:
+            check_keys(edit.keys)
+        "".join(texts).encode()
+    except (RequestError, UnicodeEncodeError):
+        return False
+    return (
+        all(edit.prompt and edit.target for edit in edits)
+        and _BYTES_A_CHARACTER * max(map(len, texts)) <= MAX_TEXT
+        and min(weights) > 0
+        and max(weights) <= MAX_WEIGHTS
+        and details <= _DETAILS
+    )
+
+
+def _form(edit: NewEdit) -> tuple[object, ...]:
+    """All of an edit's keys but their numbers: alike for nearly all edits, so that one stands for many."""
+    retrieval, verification = edit.keys.retrieval, edit.keys.verification
+    return retrieval.dtype, verification.dtype, retrieval.shape, verification.shape, edit.calibration
+
+
 def check_edit(edit: NewEdit) -> None:
-    """Refuse an edit that could not be stored; `check_finite` comes on top.
+    """Refuse an edit that could not be stored.
 
     Raises:
         RequestError: Empty or oversized text, no weights, malformed keys.

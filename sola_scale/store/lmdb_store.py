@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from sola_scale.store.audit import Audit, check_structure
 from sola_scale.store.bookkeeping import read_counters
 from sola_scale.store.changes import Transition, no_keys
 from sola_scale.store.environment import MAP_SIZE, Environment, file_key
+from sola_scale.store.grouping import GroupCommit
 from sola_scale.store.lmdb_reader import LmdbReader
 from sola_scale.store.locks import WriterLock
 from sola_scale.store.records import KeyRows, NewEdit, Operation, StoreManifest
@@ -22,6 +23,10 @@ from sola_scale.store.reports import Damage, VerifyReport
 from sola_scale.store.transaction import ReadTransaction, WriteTransaction
 
 Clock = Callable[[], int]
+
+
+class _Rehearsed(Exception):  # noqa: N818 (nothing is wrong: it ends a transaction without keeping it)
+    """Raised to undo a transaction."""
 
 
 class LmdbStore(LmdbReader):
@@ -35,6 +40,7 @@ class LmdbStore(LmdbReader):
         self._map_size = map_size
         self._clock = clock
         self._writing = threading.RLock()
+        self._group = GroupCommit(self._writing, self._write)
         self._recalibrating = threading.Lock()
 
     @classmethod
@@ -121,12 +127,15 @@ class LmdbStore(LmdbReader):
     def write(self, edits: Sequence[NewEdit]) -> Transition:
         """Store edits in one transaction."""
         layout = verbs.check_batch(edits) if edits else None
-        with self._write() as txn:
+
+        def work(txn: WriteTransaction) -> Transition:
             entry = verbs.write_edits(txn, edits, layout, self._clock()) if layout else None
             if entry is None:
                 return self._unchanged(txn, Operation.WRITE)
             rows = dict(zip(entry.edit_ids, (edit.keys.retrieval for edit in edits), strict=True))
             return queries.transition_of(txn, entry, rows)
+
+        return self._group.run(work)
 
     def revoke(self, ids: Iterable[int]) -> Transition:
         """Stop edits, reversibly."""
@@ -138,16 +147,30 @@ class LmdbStore(LmdbReader):
 
     def purge(self, ids: Iterable[int]) -> Transition:
         """Erase edits for good."""
-        return self._change(Operation.PURGE, ids)
+        # Alone in its transaction: a segment that another one has just written must not be shortened there.
+        with self._write() as txn:
+            return self._changed(txn, Operation.PURGE, ids)
 
     def quarantine(self, ids: Iterable[int], reason: str) -> Transition:
         """Stop damaged edits."""
         return self._change(Operation.QUARANTINE, ids, reason)
 
+    def rehearse(self, operation: Operation, ids: Iterable[int]) -> Transition:
+        """What a verb would do."""
+        with suppress(_Rehearsed), self._write() as txn:
+            transition = self._changed(txn, operation, ids)
+            raise _Rehearsed
+        return transition
+
     def _change(self, operation: Operation, ids: Iterable[int], note: str = "") -> Transition:
-        with self._write() as txn:
-            entry = verbs.change_status(txn, operation, ids, self._clock(), note)
-            return queries.transition_of(txn, entry) if entry else self._unchanged(txn, operation)
+        named = list(ids)
+        return self._group.run(lambda txn: self._changed(txn, operation, named, note))
+
+    def _changed(
+        self, txn: WriteTransaction, operation: Operation, ids: Iterable[int], note: str = ""
+    ) -> Transition:
+        entry = verbs.change_status(txn, operation, ids, self._clock(), note)
+        return queries.transition_of(txn, entry) if entry else self._unchanged(txn, operation)
 
     @staticmethod
     def _unchanged(txn: ReadTransaction, operation: Operation) -> Transition:

@@ -1,5 +1,6 @@
 """The in-memory twin: the same contract in plain dictionaries, simple enough to be believed."""
 
+import copy
 import threading
 import time
 from collections import Counter
@@ -28,7 +29,7 @@ from sola_scale.store.records import (
     StoreManifest,
 )
 from sola_scale.store.reports import StoreStats, VerifyReport
-from sola_scale.store.verbs import check_batch
+from sola_scale.store.verbs import STATUS_AFTER, check_batch
 
 
 class MemoryStore(Store):
@@ -88,25 +89,29 @@ class MemoryStore(Store):
 
     def revoke(self, ids: Iterable[int]) -> Transition:
         """Stop edits, reversibly."""
-        return self._change(Operation.REVOKE, EditStatus.REVOKED, ids)
+        return self._change(Operation.REVOKE, ids)
 
     def restore(self, ids: Iterable[int]) -> Transition:
         """Undo `revoke` and `quarantine`."""
-        return self._change(Operation.RESTORE, EditStatus.SUPERSEDED, ids)
+        return self._change(Operation.RESTORE, ids)
 
     def purge(self, ids: Iterable[int]) -> Transition:
         """Erase edits for good."""
-        return self._change(Operation.PURGE, EditStatus.PURGED, ids)
+        return self._change(Operation.PURGE, ids)
 
     def quarantine(self, ids: Iterable[int], reason: str) -> Transition:
         """Stop damaged edits."""
-        return self._change(Operation.QUARANTINE, EditStatus.QUARANTINED, ids, reason)
+        return self._change(Operation.QUARANTINE, ids, reason)
 
-    def _change(
-        self, operation: Operation, status: EditStatus, ids: Iterable[int], note: str = ""
-    ) -> Transition:
+    def rehearse(self, operation: Operation, ids: Iterable[int]) -> Transition:
+        """What a verb would do."""
         with self._lock:
-            return self._ledger.change(operation, status, ids, self._clock(), note)
+            status = STATUS_AFTER[operation]
+            return copy.deepcopy(self._ledger).change(operation, status, ids, self._clock(), "")
+
+    def _change(self, operation: Operation, ids: Iterable[int], note: str = "") -> Transition:
+        with self._lock:
+            return self._ledger.change(operation, STATUS_AFTER[operation], ids, self._clock(), note)
 
     def recalibrate(
         self, calibration: int, rows: Iterable[tuple[int, KeyRows]], blobs: Mapping[str, bytes] | None = None

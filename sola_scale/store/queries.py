@@ -1,6 +1,6 @@
 """Reading edits, keys, weights and the log, each inside a transaction of its caller."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -169,15 +169,21 @@ def transition_of(
 
 
 def _activations(
-    txn: ReadTransaction, spans: Iterable[KeySpan], given: Mapping[int, NDArray[np.floating]]
+    txn: ReadTransaction, spans: Sequence[KeySpan], given: Mapping[int, NDArray[np.floating]]
 ) -> Iterator[Activation]:
     layout, generation = read_layout(txn), read_counters(txn).generation
+    # A transaction gives key ids without gaps, in the order of its spans.
+    pool = (
+        np.arange(spans[0].first, spans[-1].first + spans[-1].count, dtype=np.uint64) if spans else no_keys()
+    )
     for span in spans:
-        if span.edit_id in given:
-            yield Activation(span.edit_id, span.key_ids, given[span.edit_id])
+        key_ids = pool[span.first - spans[0].first :][: span.count]
+        rows = given.get(span.edit_id)
+        if rows is not None:
+            yield Activation(span.edit_id, key_ids, rows)
             continue
         # Keys that went inactive since are not to be added; damaged ones never.
         with suppress(CorruptRecordError):
             if layout is not None and read_state(txn, span.edit_id).first_key == span.first:
                 rows = read_retrieval(txn, layout, generation, span.edit_id)
-                yield Activation(span.edit_id, span.key_ids, rows)
+                yield Activation(span.edit_id, key_ids, rows)

@@ -8,6 +8,7 @@ e // SPAN, at place e % SPAN of its table of (offset, length, checksum); the che
 
 import struct
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 from xxhash import xxh3_64_intdigest
 
@@ -20,8 +21,9 @@ rewrites little; and 62 rows of a power of two bytes, with their table, fill jus
 
 _HEAD = struct.Struct("<BB6x")
 _ENTRY = struct.Struct("<IIQ")
-_BODY = _HEAD.size + SPAN * _ENTRY.size
-_ABSENT = _ENTRY.pack(0, 0, 0)
+_ABSENT = (0, 0, 0)
+_TABLE = struct.Struct("<BB6x" + SPAN * "IIQ")
+_BODY = _TABLE.size
 
 
 def place(edit_id: int) -> tuple[int, int]:
@@ -66,22 +68,21 @@ def rebuilt(number: int, segment: Buffer | None, changes: Mapping[int, Buffer | 
 
     What stays is copied with its old checksum, unchecked: damage stays visible as damage.
     """
-    kept = {} if segment is None else {e: (p, c) for e, p, c in entries(number, segment) if e not in changes}
+    kept: dict[int, tuple[Buffer, int]] = {}
+    if segment is not None:
+        kept = {e: (p, c) for e, p, c in entries(number, segment) if e not in changes}
     for edit_id, payload in changes.items():
         if payload is not None:
-            kept[edit_id] = (memoryview(payload), xxh3_64_intdigest(payload, seed=edit_id))
+            kept[edit_id] = (payload, xxh3_64_intdigest(payload, seed=edit_id))
     return _packed(number, kept) if kept else None
 
 
-def _packed(number: int, kept: Mapping[int, tuple[memoryview, int]]) -> bytes:
+def _packed(number: int, kept: Mapping[int, tuple[Buffer, int]]) -> bytes:
     """A segment value of the given payloads and their checksums."""
-    table, bodies, offset = [_HEAD.pack(VALUE_FORMAT, SPAN)], [], _BODY
-    for edit_id in range(number * SPAN, (number + 1) * SPAN):
-        if edit_id not in kept:
-            table.append(_ABSENT)
-            continue
+    table, bodies, offset = [_ABSENT] * SPAN, [], _BODY
+    for edit_id in sorted(kept):
         payload, checksum = kept[edit_id]
-        table.append(_ENTRY.pack(offset, len(payload), checksum))
+        table[edit_id - number * SPAN] = offset, len(payload), checksum
         bodies.append(payload)
         offset += len(payload)
-    return b"".join((*table, *bodies))
+    return b"".join((_TABLE.pack(VALUE_FORMAT, SPAN, *chain.from_iterable(table)), *bodies))

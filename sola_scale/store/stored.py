@@ -44,17 +44,8 @@ _decoder = msgspec.msgpack.Decoder(StoredRecord)
 
 def encode(edit: NewEdit, created_at: int, seq: int) -> bytes:
     """The stored form of a new edit's record; raises RequestError where it is too large or holds odd things."""
-    stored = StoredRecord(
-        created_at=created_at,
-        seq=seq,
-        supersedes=edit.supersedes or 0,
-        prompt=edit.prompt,
-        target=edit.target,
-        paraphrases=tuple(edit.paraphrases),
-        tags=tuple(edit.tags),
-        source=edit.source,
-        details=dict(edit.details or {}),
-    )
+    texts = edit.prompt, edit.target, tuple(edit.paraphrases), tuple(edit.tags), edit.source
+    stored = StoredRecord(created_at, seq, edit.supersedes or 0, *texts, edit.details or {})
     try:
         payload = _encoder.encode(stored)
     except (TypeError, ValueError, OverflowError) as error:

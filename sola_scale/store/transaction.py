@@ -1,12 +1,12 @@
 """Transactions over the tables of one file; every value is sealed on the way in and checked on the way out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sola_scale.errors import CorruptRecordError
 from sola_scale.store import segments
 from sola_scale.store.tables import Table
-from sola_scale.store.values import Buffer, pack_id, seal, unpack_id, unseal
+from sola_scale.store.values import Buffer, pack_id, seal, seal_all, unpack_id, unseal
 
 
 class ReadTransaction:
@@ -70,15 +70,14 @@ class WriteTransaction(ReadTransaction):
         """Seal and store a value."""
         self._txn.put(key, seal(key, payload), db=self._tables[table])
 
-    def appender(self, table: Table) -> Callable[[bytes, Buffer], None]:
-        """`append` for many values of one table."""
-        put, database = self._txn.put, self._tables[table]
-
-        def append(key: bytes, payload: Buffer) -> None:
-            if not put(key, seal(key, payload), db=database, append=True):
-                raise CorruptRecordError(f"key {key.hex()} of table '{table}' is out of order")
-
-        return append
+    def append_all(self, table: Table, keys: Sequence[bytes], payloads: Iterable[Buffer]) -> None:
+        """Seal and store values beyond the greatest key, in ascending order, in one call to LMDB."""
+        if not keys:
+            return
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            _, added = cursor.putmulti(seal_all(keys, payloads), append=True)
+        if added != len(keys):
+            raise CorruptRecordError(f"key {keys[added].hex()} of table '{table}' is out of order")
 
     def append_raw(self, table: Table, key: bytes, value: Buffer) -> None:
         """Store a value as it is beyond the greatest key, which leaves the pages full."""

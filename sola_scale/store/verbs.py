@@ -2,46 +2,36 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sola_scale.errors import CorruptRecordError, EditStateError, RequestError
+from sola_scale.errors import CorruptRecordError, EditStateError
 from sola_scale.store.bookkeeping import KeyLayout, read_counters, read_layout, read_state, write_layout
 from sola_scale.store.changes import LogEntry
 from sola_scale.store.changeset import Changeset
 from sola_scale.store.keyrows import check_layout, layout_of
-from sola_scale.store.limits import check_edit, check_finite
+from sola_scale.store.limits import check_edits, check_finite
 from sola_scale.store.prompts import hash_of, put_hashes
 from sola_scale.store.records import EditStatus, NewEdit, Operation, unique
 from sola_scale.store.stored import check_intact, encode, erase_notes, erase_text
 from sola_scale.store.tables import SEGMENTED, Table, retrieval, verification
 from sola_scale.store.transaction import WriteTransaction
-from sola_scale.store.values import pack_id
+from sola_scale.store.values import pack_range
 
-_STATUS = {
+STATUS_AFTER = {
     Operation.REVOKE: EditStatus.REVOKED,
     Operation.RESTORE: EditStatus.SUPERSEDED,
     Operation.PURGE: EditStatus.PURGED,
     Operation.QUARANTINE: EditStatus.QUARANTINED,
 }
+"""Verb → what an edit is afterwards; a restored one is live if it is the newest of its chain."""
 
 
 def check_batch(edits: Sequence[NewEdit]) -> KeyLayout:
     """Refuse a batch with a malformed edit or keys of several layouts; returns their layout."""
-    first, form = edits[0], None
-    for number, edit in enumerate(edits):
-        try:
-            check_edit(edit)
-        except RequestError as error:
-            raise RequestError(f"edit {number} of the batch: {error}") from error
-        form = form or _form(edit)
-        if _form(edit) != form:
-            check_layout(layout_of(edit.keys, edit.calibration), layout_of(first.keys, first.calibration))
+    forms = check_edits(edits)
+    first = layout_of(edits[0].keys, edits[0].calibration)
+    for other in forms:
+        check_layout(layout_of(other.keys, other.calibration), first)
     check_finite([edit.keys for edit in edits])
-    return layout_of(first.keys, first.calibration)
-
-
-def _form(edit: NewEdit) -> tuple[object, ...]:
-    """What a layout is made from: cheaper to compare a thousand times."""
-    retrieval_rows, verification_rows = edit.keys.retrieval, edit.keys.verification
-    return retrieval_rows.dtype, retrieval_rows.shape[1], verification_rows.shape[1], edit.calibration
+    return first
 
 
 def write_edits(
@@ -66,9 +56,8 @@ def write_edits(
 
 def _put_contents(txn: WriteTransaction, edits: dict[int, NewEdit], change: Changeset) -> None:
     """Records, prompts, weights and key rows of new edits."""
-    append = txn.appender(Table.RECORDS)
-    for edit_id, edit in edits.items():
-        append(pack_id(edit_id), encode(edit, change.at, change.seq))
+    records = [encode(edit, change.at, change.seq) for edit in edits.values()]
+    txn.append_all(Table.RECORDS, pack_range(min(edits), len(edits)), records)
     put_hashes(txn, {edit_id: hash_of(edit.prompt) for edit_id, edit in edits.items()})
     generation = change.counters.generation
     rows = {edit_id: edit.keys for edit_id, edit in edits.items()}
@@ -87,7 +76,7 @@ def change_status(
     if operation is Operation.PURGE:
         _erase(txn, asked)
     for edit_id in asked:
-        change.mark(edit_id, _STATUS[operation], note)
+        change.mark(edit_id, STATUS_AFTER[operation], note)
     change.settle(state.chain for state in asked.values())
     return change.finish()
 
@@ -101,7 +90,10 @@ def _changes(txn: WriteTransaction, operation: Operation, edit_id: int, status: 
         return not status.eligible
     if operation is Operation.QUARANTINE:
         _refuse_purged(edit_id, status, "quarantined")
-    return status not in (_STATUS[operation], EditStatus.PURGED)
+    if operation is Operation.REVOKE and status is EditStatus.QUARANTINED:
+        # It is stopped, and may have no keys any more: only a look at its bytes can tell whether it may come back.
+        return False
+    return status not in (STATUS_AFTER[operation], EditStatus.PURGED)
 
 
 def _refuse_purged(edit_id: int, status: EditStatus, verb: str) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sola_scale.backbone import Backbone, View, capture_views, features
+from sola_scale.backbone import Backbone, View, capture_views, features, suffix
 from sola_scale.backbone.head import Head
 from sola_scale.backbone.prefix import Prefix, PrefixCapture
-from sola_scale.backbone.suffix import SuffixBatch, SuffixRunner
+from sola_scale.backbone.suffix import SuffixRunner
 from tests.tiny import CONFIGS, tiny_backbone
 
 SEQUENCES = [([5, 9, 30, 41, 17], [60, 61]), ([8], [70, 71, 72]), ([100, 20, 33], [90])]
@@ -67,13 +67,52 @@ def test_suffix_run_equals_the_whole_model(family: str, dtype: torch.dtype) -> N
     a, b = changes(backbone, len(SEQUENCES))
     runner = SuffixRunner(backbone, edited_paths(backbone), FIRST)
     with torch.no_grad():
-        logits_RSW = Head(backbone).full(runner.run(SuffixBatch.stack(captured(backbone)), a, b))
+        logits_RSW = Head(backbone).full(runner.run(runner.stack(captured(backbone)), a, b))
     for row, (_, target) in enumerate(SEQUENCES):
         expected = whole_model(backbone, row, a, b).float()
         found = logits_RSW[row, : len(target) + 1]
         tolerance = 1e-4 if dtype == torch.float32 else 0.05
         scale = float(expected.abs().max())
         torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+def test_a_settled_attention_gives_what_running_it_gives(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving out the first layer's attention, whose inputs no edit changes, alters neither states nor gradients."""
+    backbone = tiny_backbone(family, dtype=torch.float64)
+    prefixes = captured(backbone)
+
+    def run() -> list[Tensor]:
+        a, b = changes(backbone, len(SEQUENCES))
+        leaves = [one.requires_grad_() for one in (*a, *b)]
+        runner = SuffixRunner(backbone, edited_paths(backbone), FIRST)
+        output_RSD = runner.run(runner.stack(prefixes), a, b)
+        kept = [row[: len(target) + 1] for row, (_, target) in zip(output_RSD, SEQUENCES, strict=True)]
+        return [torch.cat(kept).detach(), *torch.autograd.grad(torch.cat(kept).square().sum(), leaves)]
+
+    settled = run()
+    monkeypatch.setattr(suffix, "_settled_map", lambda *_: None)
+    # Gemma's norms compute in float32 whatever the model's own format is.
+    tolerance = 1e-5 if family == "gemma2" else 1e-9
+    for found, expected in zip(settled, run(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_an_attention_that_is_edited_inside_is_run() -> None:
+    """Where an edit changes more of the first layer's attention than its output projection, the attention runs."""
+    backbone = tiny_backbone()
+    paths = [
+        backbone.architecture.module_path(FIRST, name) for name in ("self_attn.v_proj", "self_attn.o_proj")
+    ]
+    prefixes = PrefixCapture(backbone, paths, FIRST, ()).run(SEQUENCES)
+    runner = SuffixRunner(backbone, paths, FIRST)
+    assert runner.stack(prefixes).settled is None
+    zeros = [[torch.zeros(3, 1, width) for width in widths] for widths in ((64, 64), (32, 64))]
+    with torch.no_grad():
+        output_RSD = runner.run(runner.stack(prefixes), *zeros)
+    torch.testing.assert_close(output_RSD[0, :3], prefixes[0].output_SD, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "phi"])
@@ -129,7 +168,8 @@ def test_the_model_keeps_its_modules() -> None:
     with torch.no_grad():
         logits = backbone.model(ids).logits
         a, b = changes(backbone, len(SEQUENCES))
-        SuffixRunner(backbone, edited_paths(backbone), FIRST).run(SuffixBatch.stack(captured(backbone)), a, b)
+        runner = SuffixRunner(backbone, edited_paths(backbone), FIRST)
+        runner.run(runner.stack(captured(backbone)), a, b)
         assert torch.equal(backbone.model(ids).logits, logits)
     assert dict(backbone.model.named_modules()) == modules
 

@@ -45,6 +45,20 @@ def write(path: Path, *records: object) -> Path:
     return path
 
 
+def test_eval_examines_the_edits_of_a_data_set(sola: Sola, store: Path, tmp_path: Path) -> None:
+    """Each edit is made, asked its prompt and the wordings held back from it, and counted; a second run trains nothing."""
+    data = write(tmp_path / "facts.jsonl", FRANCE, HAMLET, {"prompt": "x" * 400, "target": "too long"})
+    command = ("eval", store, data, "--out", tmp_path / "findings.jsonl", "--fluency", 2)
+    scores = sola(*command, "--json").json
+    assert scores["statuses"] == {"held": 2, "failed": 1}
+    assert (scores["reliability"]["hits"], scores["reliability"]["of"]) == (2, 3)
+    assert scores["reworded_says"]["of"] == 1
+    assert scores["fluency"]["unrelated_prompts"]["same"] == 1.0
+    assert all(not record["paraphrases"] for record in sola("list", store, "--json").lines)
+    again = sola(*command, "--limit", 2, "--fluency", 0)
+    assert "1.000 (2 of 2" in again.out
+
+
 def test_init_says_what_the_store_is_bound_to(sola: Sola, tmp_path: Path, model: Path) -> None:
     """The new store names its model and fingerprint; a second init is refused."""
     manifest = sola("init", tmp_path / "new", "--json").json["manifest"]

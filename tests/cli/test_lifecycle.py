@@ -1,5 +1,6 @@
 """sola revoke, restore, purge, compact, backup: changing a store without its model."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ def statuses(sola: Sola, store: Path) -> dict[int, str]:
 
 def test_revoke_and_restore_by_id(sola: Sola, store: Path) -> None:
     """Revoking stops an edit, restoring undoes it, doing either twice changes nothing and is no failure."""
-    assert sola("revoke", store, 2, 3, "--json").json == {"revoked": [2, 3], "unchanged": []}
+    assert sola("revoke", store, 2, 3, "--json").json == {"revoked": [2, 3], "resumed": [], "unchanged": []}
     assert statuses(sola, store)[2] == "revoked"
     again = sola("revoke", store, 2, 4)
     assert again.code == 0
     assert "revoked 1 edit; 1 edit already so" in again.out
-    assert sola("restore", store, 2, "--json").json == {"restored": [2], "unchanged": []}
+    assert sola("restore", store, 2, "--json").json == {"restored": [2], "resumed": [], "unchanged": []}
     assert statuses(sola, store)[2] == "live"
 
 
@@ -47,6 +48,59 @@ def test_an_unknown_id_changes_nothing(sola: Sola, store: Path) -> None:
 def test_edits_are_named_in_one_way(sola: Sola, store: Path, arguments: list[object]) -> None:
     """Neither ids nor a filter, or both, is bad usage."""
     assert sola("revoke", store, *arguments).code == 2
+
+
+def test_a_dry_run_tells_and_changes_nothing(sola: Sola, store: Path) -> None:
+    """What would be revoked, what would serve again and what is so already are shown; the store stays as it was."""
+    sola("revoke", store, 2)
+    before = (store / "edits.lmdb").read_bytes()
+    assert sola("revoke", store, 2, 5, "--dry-run", "--json").json == {
+        "would_revoke": [5],
+        "resumed": [1],
+        "unchanged": [2],
+    }
+    shown = sola("revoke", store, 2, 5, "--dry-run").out
+    assert "prompt 1" in shown
+    assert "would revoke 1 edit; 1 edit they had superseded would serve again; 1 edit already so" in shown
+    assert "nothing was changed" in shown
+    assert (store / "edits.lmdb").read_bytes() == before
+    assert sola("purge", store, "--tag", "city", "--dry-run", "--json").json["would_purge"] == [1, 2]
+    assert sola("revoke", store, 99, "--dry-run").code == 1
+
+
+def test_a_dry_run_says_what_the_real_one_does(sola: Sola, store: Path) -> None:
+    """The same selection, rehearsed and done, names the same edits."""
+    sola("revoke", store, 3)
+    for verb, past in (("revoke", "revoked"), ("restore", "restored")):
+        told = sola(verb, store, 1, 3, 5, "--dry-run", "--json").json
+        done = sola(verb, store, 1, 3, 5, "--json").json
+        assert {past: told.pop(f"would_{verb}"), **told} == done
+
+
+def test_selection_by_time_and_prompt(sola: Sola, store: Path) -> None:
+    """Edits are found by when they were written, relative or absolute, and by a part of their prompt."""
+    assert sola("revoke", store, "--since", "2020-01-01", "--until", "1h", "--json").json["revoked"] == []
+    assert sola("revoke", store, "--until", "2020-01-01T10:00+02:00", "--json").json["revoked"] == []
+    assert sola("revoke", store, "--since", "1h", "--contains", "PROMPT 3", "--json").json["revoked"] == [3]
+    assert sola("revoke", store, "--since", "yesterday").code == 2
+    assert [one["id"] for one in sola("list", store, "--since", "1h", "--json").lines] == [1, 2, 3, 4, 5]
+    assert sola("list", store, "--until", "1h", "--json").lines == []
+
+
+def test_selection_by_a_list_of_ids(
+    sola: Sola, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids come from a file or stdin, one a line or as what `sola list --json` prints; anything else is bad usage."""
+    listed = tmp_path / "ids"
+    listed.write_text("3\n\n2\n")
+    assert sola("revoke", store, "--ids-from", listed, "--json").json["revoked"] == [3, 2]
+    monkeypatch.setattr("sys.stdin", io.StringIO(sola("list", store, "--status", "revoked", "--json").out))
+    assert sola("restore", store, "--ids-from", "-", "--json").json["restored"] == [2, 3]
+    for bad in ("three", "-1", "true", '{"name": 3}', "[3]"):
+        listed.write_text(f"4\n{bad}\n")
+        assert sola("revoke", store, "--ids-from", listed).code == 2
+    assert sola("revoke", store, "--ids-from", tmp_path / "none").code == 2
+    assert statuses(sola, store)[4] == "live"
 
 
 def test_purge_asks_first(sola: Sola, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""sola list, show, stats: reading a store without its model."""
+"""sola list, show: reading a store without its model."""
 
 from pathlib import Path
 
@@ -55,13 +55,3 @@ def test_show_refuses_an_unknown_edit(sola: Sola, store: Path) -> None:
     run = sola("show", store, 77)
     assert run.code == 1
     assert "77" in run.err
-
-
-def test_stats_count_edits_and_bytes(sola: Sola, store: Path) -> None:
-    """Counts by status, the model, bytes an edit."""
-    counted = sola("stats", store, "--json").json
-    assert counted["model"] == "some-model"
-    assert counted["edits"] == 5
-    assert counted["store"]["statuses"]["live"] == 4
-    assert counted["bytes_per_edit"] > 64
-    assert "4 live, 1 superseded" in sola("stats", store).out

@@ -9,7 +9,7 @@ from sola_index import BackendError, IndexConfig, KeyIndex, KeyIndexError, exact
 from sola_index.backend import check_builds
 from sola_index.compressed import code_errors, lookup_slack
 from sola_index.distances import squared_distances
-from sola_index.frame import Frame
+from sola_index.frame import Frame, deal
 from sola_index.lists import imbalance
 from sola_index.table import KeyTable
 from sola_index.testing.conformance import consecutive, hard_keys, unit_keys
@@ -21,7 +21,7 @@ def test_distances_are_those_of_double_precision():
     """Direct subtraction in float32 stays within a millionth of the true distance, and is zero for the key itself."""
     for kind in ("clusters", "outlier", "drift"):
         keys_ND = hard_keys(kind, 200)
-        measured = squared_distances(keys_ND[7], keys_ND, np.arange(200))
+        measured = squared_distances(keys_ND[7:8], keys_ND, np.arange(200)[None])[0]
         truth = ((keys_ND.astype(np.float64) - keys_ND[7].astype(np.float64)) ** 2).sum(1)
         np.testing.assert_allclose(measured, truth, rtol=1e-5, atol=1e-12)
         assert measured[7] == 0
@@ -66,10 +66,10 @@ def test_exact_search_holds_its_bounds_where_the_expanded_form_fails():
 
 
 def test_a_frame_never_lengthens_a_distance():
-    """Rotated distances are the same up to rounding; projected ones (over 1,024 dimensions) are not longer."""
+    """Rearranged distances are the same up to rounding; projected ones (over 1,024 dimensions) are not longer."""
     for dim in (3, 30, 64, 1100):
         keys_ND = np.random.default_rng(dim).normal(size=(80, dim)).astype(np.float32)
-        frame = Frame.fit(keys_ND, 0)
+        frame = Frame.fit(keys_ND)
         keys_NZ = frame(keys_ND)
         assert frame.width % 8 == 0
         before = np.linalg.norm(keys_ND[1:] - keys_ND[:-1], axis=1)
@@ -77,6 +77,15 @@ def test_a_frame_never_lengthens_a_distance():
         assert (after <= before * (1 + 1e-4)).all()
         if dim <= 1024:
             np.testing.assert_allclose(after, before, rtol=1e-4)
+
+
+def test_every_symbol_gets_as_many_strong_dimensions_as_weak_ones():
+    """Dealt out, the groups behind the symbols carry nearly the same variance, and every dimension comes once."""
+    source_Z = deal(np.arange(64.0, 0, -1))
+    assert sorted(source_Z.tolist()) == list(range(64))
+    carried_G = (64.0 - source_Z).reshape(-1, 4).sum(1)
+    assert carried_G.max() == carried_G.min()
+    assert sorted(deal(np.ones(30)).tolist()) == list(range(32))
 
 
 def test_wide_keys_are_searched_through_a_projection():
@@ -99,11 +108,11 @@ def test_twins_are_found_among_sorted_and_recent_rows():
     twins = TwinTable(DIM)
     for start in range(0, 6000, 500):
         twins.extend(start, keys_ND[start : start + 500])
-    assert twins.rows_of(keys_ND[10]).tolist() == [3, 10, 700, 5999]
-    assert twins.rows_of(keys_ND[50]).tolist() == [50, 51]
+    assert twins.matches(keys_ND[10:11])[0].tolist() == [3, 10, 700, 5999]
+    assert twins.matches(keys_ND[50:51])[0].tolist() == [50, 51]
     twins.columns()
-    assert twins.rows_of(keys_ND[10]).tolist() == [3, 10, 700, 5999]
-    assert not len(twins.rows_of(unit_keys(1, 99)[0]))
+    assert twins.matches(keys_ND[10:11])[0].tolist() == [3, 10, 700, 5999]
+    assert not twins.matches(unit_keys(1, 99))
 
 
 def test_small_radii_are_certified_by_few_lists():
@@ -153,7 +162,9 @@ def test_two_builds_of_faiss_are_refused_with_the_fix():
         {"deep": 1},
         {"sample": 100},
         {"device_stale": 0.0},
-        {"slant": 1.0},
+        {"nearness": 3.0},
+        {"first_share": 0.0},
+        {"hard_share": 0.01},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):

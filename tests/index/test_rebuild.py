@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from sola_index import BruteForceIndex, KeyIndex, background
+from sola_index import NO_ID, BruteForceIndex, KeyIndex, background
+from sola_index.answers import answer
 from sola_index.maintenance import Rebuild
 from sola_index.scan import ScanTier
 from sola_index.testing.conformance import consecutive, unit_keys
@@ -198,8 +199,8 @@ def test_a_search_that_began_before_a_swap_does_not_return_what_was_removed_afte
     index.rebuild()
     index.remove(consecutive(2, 2001))
     assert index._state.table is not old.table
-    ids_H, _ = index._answer(old, rows_H, np.zeros(5, np.float32))
-    assert ids_H.tolist() == [2003, 2004, 2005]
+    found = answer(old.table, index._state.table, rows_H[None].astype(np.uint64))
+    assert found.ids.tolist() == [[2003, 2004, 2005, NO_ID, NO_ID]]
 
 
 def test_the_self_test_measures_recall_and_low_recall_brings_about_a_rebuild():

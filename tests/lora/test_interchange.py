@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sola_scale.backbone import Backbone
 from sola_scale.backbone.head import Head
 from sola_scale.backbone.prefix import PrefixCapture
-from sola_scale.backbone.suffix import SuffixBatch, SuffixRunner
+from sola_scale.backbone.suffix import SuffixRunner
 from sola_scale.errors import RequestError
 from sola_scale.lora.adapter import Adapter
 from sola_scale.lora.interchange import export_peft, import_peft
@@ -38,7 +38,7 @@ def our_logits(backbone: Backbone, layout: AdapterLayout, adapter: Adapter) -> t
     runner = SuffixRunner(backbone, layout.paths, first)
     a, b = [a.unsqueeze(0) for a in adapter.a_rI], [b.unsqueeze(0) for b in adapter.b_rO]
     with torch.no_grad():
-        return Head(backbone).full(runner.run(SuffixBatch.stack(prefix), a, b))[0]
+        return Head(backbone).full(runner.run(runner.stack(prefix), a, b))[0]
 
 
 def two_maps(backbone: Backbone, rank: int = 2) -> AdapterLayout:

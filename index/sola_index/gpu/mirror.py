@@ -6,11 +6,11 @@ import numpy as np
 
 from sola_index import exact
 from sola_index.config import IndexConfig
-from sola_index.contract import Floats, Ids
+from sola_index.contract import Floats, Ids, Rows
 from sola_index.gpu.clone import Clone
 from sola_index.gpu.device import Device
 from sola_index.gpu.slots import SlotMap
-from sola_index.shortlist import Shortlist
+from sola_index.shortlist import Shortlist, padded
 from sola_index.table import KeyTable
 
 # Shapes: M queries, N keys, D dimensions, K answers.
@@ -62,26 +62,24 @@ class DeviceMirror:
             self._device.reserve(0, table.dim)
             self._clone = Clone(self._device, table, self._config)
 
-    def propose(self, table: KeyTable, shortlists: list[Shortlist], queries_MD: Floats, k: int) -> None:
+    def propose(self, shortlist: Shortlist, k: int) -> None:
         """Offer the device's nearest rows and, beside a clone, the nearest of the rows that it does not know."""
+        table, queries_MD = shortlist.table, shortlist.queries_MD
         wanted = k + self._config.device_spare
         with self._in_use:
             clone = self._clone
             found = (
-                self._flat_rows(table, queries_MD, wanted)
+                padded(self._flat_rows(table, queries_MD, wanted))
                 if clone is None
                 else clone.nearest(queries_MD, wanted)
             )
         if clone is not None and clone.table is not table:
             return  # row numbers of another table: the caller looks at every key until the clone is made again
-        for shortlist, rows_K in zip(shortlists, found, strict=True):
-            shortlist.offer(rows_K)
+        shortlist.offer(found)
         if clone is not None and clone.covered < table.count:
-            new = exact.nearest(table, queries_MD, k, clone.covered, table.count)
-            for shortlist, rows_C in zip(shortlists, new, strict=True):
-                shortlist.offer(rows_C)
+            shortlist.offer(padded(exact.nearest(table, queries_MD, k, clone.covered, table.count)))
 
-    def _flat_rows(self, table: KeyTable, queries_MD: Floats, k: int) -> list[np.ndarray]:
+    def _flat_rows(self, table: KeyTable, queries_MD: Floats, k: int) -> list[Rows]:
         count = len(self._slots)
         if not count:
             return [np.empty(0, np.int64)] * len(queries_MD)

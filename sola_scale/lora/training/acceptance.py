@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sola_scale.backbone.head import Head
-from sola_scale.backbone.suffix import SuffixBatch, SuffixRunner
+from sola_scale.backbone.suffix import SuffixRunner
 from sola_scale.lora.codec import decode
 from sola_scale.lora.training.trainee import Trainee
 
@@ -43,7 +43,7 @@ class Acceptance:
         """Judge each trainee's payload on its own prompt."""
         adapters = [decode(payload) for payload in payloads]
         examples = [trainee.examples[0] for trainee in trainees]
-        batch = SuffixBatch.stack([example.prefix for example in examples])
+        batch = self._runner.stack([example.prefix for example in examples])
         maps = range(len(adapters[0].a_rI))
         device = batch.hidden_RSD.device
         wide = torch.promote_types(batch.hidden_RSD.dtype, torch.float32)

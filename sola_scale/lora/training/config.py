@@ -31,6 +31,9 @@ class TrainingConfig:
     """The same for answers beyond the first class limit: with many tokens the last per mille costs most of the steps."""
     long_probability: float = 0.9
     """The same for sentences, which answer no paraphrase and have many tokens to bring that far."""
+    patient_steps: int = 32
+    """Steps for which an edit is held to that probability. From then on what it may lack of one grows tenfold with every
+    half as many steps more: the last per mille of a slow edit would cost more than all the rest."""
     clip: float = 1.0
     """Largest gradient norm of one edit; each is clipped by its own."""
     start: Literal["gates", "mean", "random"] = "gates"
@@ -38,15 +41,18 @@ class TrainingConfig:
     mean input of the edit's own positions, or at random."""
     gate_rate: float = 0.3
     """Step size of ``A`` as a share of ``learning_rate``, for ``adam``: a gate that starts well should move little."""
+    several_gate_rate: float = 0.1
+    """The same for answers between the class limits, which have more gates than positions."""
     contexts: int = 2
-    """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words."""
+    """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words.
+    Answers of the first size class meet them in turn, one a step; longer answers need all of them in every step."""
     candidates: int = 64
     """Strongest rivals per position that the loss is computed against."""
     paraphrases: int = 2
     """Most given paraphrases that are trained on; the views of all are taken."""
     patience: int = 2
-    """Times an edit that fails in 4 bits trains on before it is stored wider."""
-    class_limits: tuple[int, ...] = (3, 12)
+    """Times an edit that fails in 3 bits trains on before it is stored wider."""
+    class_limits: tuple[int, ...] = (1, 12)
     """Answers of more tokens than the first number start in the second size class, and so on. Answers beyond the last
     are sentences: they are trained in their own prompt alone, for a stock context would cost them as much again."""
     seed: int = 0
@@ -58,15 +64,20 @@ class TrainingConfig:
         Raises:
             TrainingError: a number is out of range.
         """
-        counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.max_steps)
-        if min(*counts, self.candidates) < 1:
+        counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.candidates)
+        if min(*counts, self.max_steps, self.patient_steps) < 1:
             raise TrainingError("batch sizes, look-ahead, steps and candidates must be at least 1")
-        if self.learning_rate <= 0 or self.clip <= 0 or self.gate_rate < 0:
+        if self.learning_rate <= 0 or self.clip <= 0 or min(self.gate_rate, self.several_gate_rate) < 0:
             raise TrainingError("learning rate and gradient clip must be positive")
         if not 0 <= self.contexts <= len(STOCK_TEXTS):
             raise TrainingError(f"there are {len(STOCK_TEXTS)} stock contexts, not {self.contexts}")
         if self.probability is not None and not 0 < self.probability < 1:
             raise TrainingError(f"a probability to reach lies between 0 and 1, not at {self.probability}")
+
+    def eased(self, probability: float, steps: int) -> float:
+        """Return what is left, after so many steps, of a probability that every token of an answer is to reach."""
+        overdue = max(0, steps - self.patient_steps) / (self.patient_steps / 2)
+        return 1 - min(0.5, (1 - probability) * 10 ** min(overdue, 30))
 
     @classmethod
     def sola_paper(cls) -> "TrainingConfig":

@@ -1,11 +1,12 @@
 """Where an edit's ``A`` starts: gates that open at one position of the answer, whatever the wording before it.
 
 A paraphrase reaches the edited map with another input than the prompt did. The gate ``a`` of a position is therefore the
-vector that answers 1 there and 0 at the answer's other positions and, among all such vectors, varies least over ordinary
-text: ``min a^T C a`` subject to ``K a = e``, with ``C`` the covariance of inputs over reference texts. Its closed form
-is ``a = C^-1 K^T (K C^-1 K^T)^-1 e``.
+vector that answers 1 there and 0 at the answer's other positions and, among all such vectors, varies least among the ends
+of prompts and among the positions inside texts: ``min a^T C a`` subject to ``K a = e``, with ``C`` the mean of the
+covariances within these two classes over reference texts. What tells the classes apart is thus free to be used, as
+in Fisher's discriminant. The closed form is ``a = C^-1 K^T (K C^-1 K^T)^-1 e``.
 
-Shape legend: I inputs of a map, G reference positions, S positions of an edit, Q constraints.
+Shape legend: I inputs of a map, G reference positions of a class, H of both, S positions of an edit, Q constraints.
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,10 @@ class Gates:
         prefixes = capture.run([(ids[:1], ids[1:]) for ids in encoded])
         maps = range(len(prefixes[0].inputs_SI))
         inputs = [[prefix.inputs_SI[which].double() for prefix in prefixes] for which in maps]
-        self._ends_I = [torch.stack([one[-1] for one in rows]).mean(dim=0) for rows in inputs]
-        self._metrics = [_Metric(torch.cat(rows)) for rows in inputs]
+        ends = [torch.stack([one[-1] for one in rows]) for rows in inputs]
+        inside = [torch.cat([one[:-1] for one in rows]) for rows in inputs]
+        self._ends_I = [ends_GI.mean(dim=0) for ends_GI in ends]
+        self._metrics = [_Metric(classes) for classes in zip(ends, inside, strict=True)]
 
     def solve(self, which: int, inputs: Sequence[Tensor], position: int) -> Tensor:
         """Return the gate of one position for one map, ``[I]``.
@@ -49,14 +52,14 @@ class Gates:
 
 
 class _Metric:
-    """``C = X^T X / G + ridge`` of centred reference inputs, inverted through the G x G side (Woodbury)."""
+    """``C = X^T X + ridge`` of reference inputs, each centred in its class, inverted through the H x H side (Woodbury)."""
 
-    def __init__(self, inputs_GI: Tensor) -> None:
-        centred_GI = inputs_GI - inputs_GI.mean(dim=0)
-        self._ridge = _RIDGE * float(centred_GI.square().mean()) + 1e-12
-        self._centred_GI = centred_GI / len(centred_GI) ** 0.5
-        gram_GG = self._centred_GI @ self._centred_GI.T
-        self._inverse_GG = torch.linalg.inv(gram_GG + self._ridge * torch.eye(len(gram_GG)).to(gram_GG))
+    def __init__(self, classes: Sequence[Tensor]) -> None:
+        shares = [(one_GI - one_GI.mean(dim=0)) / (len(classes) * len(one_GI)) ** 0.5 for one_GI in classes]
+        self._centred_HI = torch.cat(shares)
+        self._ridge = _RIDGE * float(self._centred_HI.square().sum(dim=0).mean()) + 1e-12
+        gram_HH = self._centred_HI @ self._centred_HI.T
+        self._inverse_HH = torch.linalg.inv(gram_HH + self._ridge * torch.eye(len(gram_HH)).to(gram_HH))
 
     def least_varying(self, constraints_QI: Tensor, wanted_Q: Tensor) -> Tensor:
         """Return the vector that meets the constraints (but for a little slack) and varies least."""
@@ -67,6 +70,6 @@ class _Metric:
         return gate_I
 
     def _solve(self, rows_QI: Tensor) -> Tensor:
-        through_QG = rows_QI @ self._centred_GI.T @ self._inverse_GG
-        solved_QI: Tensor = (rows_QI - through_QG @ self._centred_GI) / self._ridge
+        through_QH = rows_QI @ self._centred_HI.T @ self._inverse_HH
+        solved_QI: Tensor = (rows_QI - through_QH @ self._centred_HI) / self._ridge
         return solved_QI

@@ -42,4 +42,4 @@ class TrainingOutcome:
     figures: dict[str, float | int | str] = field(default_factory=dict)
     """How it went, as far as it came: ``steps``; ``loss`` (mean cross-entropy per token, on the shortlist);
     ``probability`` (least one of a token of the answer: at acceptance over the whole vocabulary and with the weights as
-    stored); ``precision`` and ``bytes`` of the payload; ``target_tokens`` (the end included)."""
+    stored); ``precision``, ``size_class`` and ``bytes`` of the payload; ``target_tokens`` (the end included)."""

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -13,7 +13,7 @@ from sola_scale.backbone.prefix import PrefixCapture
 from sola_scale.backbone.suffix import SuffixRunner
 from sola_scale.backbone.views import View
 from sola_scale.errors import TrainingError
-from sola_scale.lora.codec import PRECISIONS, Precision, encode
+from sola_scale.lora.codec import Precision, encode
 from sola_scale.lora.layout import AdapterLayout, layer_of
 from sola_scale.lora.training.acceptance import Acceptance, Verdict
 from sola_scale.lora.training.batch import Batch
@@ -24,7 +24,7 @@ from sola_scale.lora.training.slots import Slots
 from sola_scale.lora.training.starts import Starts
 from sola_scale.lora.training.trainee import Trainee
 
-_STORED: tuple[Precision, ...] = PRECISIONS[:3]
+_STORED: tuple[Precision, ...] = ("int3", "int4", "int8", "fp16")
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,13 @@ class _Flight:
     trainee: Trainee
     slot: int
     loss: float = float("inf")
-    probability: float = 0.0
+    probabilities: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def probability(self) -> float:
+        """Least probability of a label, in each example as it was when last run; 0 until all have had their turn."""
+        seen = len(self.probabilities) == len(self.trainee.examples)
+        return min(self.probabilities.values()) if seen else 0.0
 
 
 class Lane:
@@ -109,7 +115,7 @@ class Lane:
     def _fits(self, trainee: Trainee) -> bool:
         """Bound a step's memory: rows times the longest answer."""
         aboard = [flight.trainee for flight in self._flights]
-        rows = sum(len(one.examples) for one in (*aboard, trainee))
+        rows = sum(len(one.turn()) for one in (*aboard, trainee))
         longest = max(one.positions for one in (*aboard, trainee))
         return not aboard or rows * longest <= self._config.batch_positions
 
@@ -117,13 +123,17 @@ class Lane:
         """Run the edited layers and note where every edit stands; return the sum of the losses."""
         if self._batch is None:
             trainees = [flight.trainee for flight in self._flights]
-            self._batch = Batch.stack(trainees, [flight.slot for flight in self._flights], self._head)
-        output_RSD = self._runner.run(self._batch.inputs, *self._slots.rows(self._batch.slots_R))
-        loss_M, least_M = self._batch.measure(
-            self._head.some(output_RSD, self._batch.shortlist_RKD), len(self._flights)
-        )
-        for flight, loss, least in zip(self._flights, loss_M.tolist(), least_M.tolist(), strict=True):
-            flight.loss, flight.probability = loss, least
+            slots = [flight.slot for flight in self._flights]
+            self._batch = Batch.stack(trainees, slots, self._runner, self._head)
+        turns = [flight.trainee.turn() for flight in self._flights]
+        turn = self._batch.turn(turns)
+        output_RSD = self._runner.run(turn.inputs, *self._slots.rows(turn.slots_R))
+        loss_M, least_ME = self._batch.measure(turn, output_RSD, self._head)
+        for flight, examples, loss, least_E in zip(
+            self._flights, turns, loss_M.tolist(), least_ME.tolist(), strict=True
+        ):
+            flight.loss = loss
+            flight.probabilities |= dict(zip(examples, least_E, strict=False))
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
         return loss_M[loss_M.isfinite()].sum()
 
@@ -146,9 +156,10 @@ class Lane:
             yield self._failed(flight, f"it did not hold within {self._config.max_steps} steps")
 
     def _is_due(self, flight: _Flight) -> bool:
-        wanted = flight.trainee.probability
-        reached = wanted is not None and flight.probability >= wanted
-        return reached or flight.trainee.steps >= self._config.max_steps
+        trainee = flight.trainee
+        wanted = trainee.probability
+        reached = wanted is not None and flight.probability >= self._config.eased(wanted, trainee.steps)
+        return reached or trainee.steps >= self._config.max_steps
 
     def _may_try(self, flight: _Flight, precision: Precision) -> bool:
         """More training is cheaper than more bytes: wider formats wait until the narrow one has failed often enough."""
@@ -192,6 +203,7 @@ class Lane:
         figures = self._figures(flight) | {
             "probability": verdict.probability,
             "precision": precision,
+            "size_class": self._index,
             "bytes": len(payload),
         }
         trainee = flight.trainee

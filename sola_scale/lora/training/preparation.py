@@ -103,11 +103,15 @@ class Preparation:
         return [self._judge(*one) for one in zip(jobs, own, stock, answers, strict=True)]
 
     def _stock_prefixes(self, jobs: Sequence[TokenizedJob]) -> list[list[Prefix]]:
-        """Return, by job, its answer after each stock context; long answers go without."""
-        short = [not job.is_long(self._config) for job in jobs]
-        targets = [job.contexts[0].target for job, is_short in zip(jobs, short, strict=True) if is_short]
-        followed = [iter(self._capture.follow(stock, targets)) for stock in self._stock if targets]
-        return [[next(one) for one in followed] if is_short else [] for is_short in short]
+        """Return, by job, its answer after each stock context; long answers go without, like ones share theirs."""
+        targets = [() if job.is_long(self._config) else job.contexts[0].target for job in jobs]
+        distinct = [target for target in dict.fromkeys(targets) if target]
+        if not distinct:
+            return [[] for _ in jobs]
+        followed = [
+            dict(zip(distinct, self._capture.follow(stock, distinct), strict=True)) for stock in self._stock
+        ]
+        return [[one[target] for one in followed] if target else [] for target in targets]
 
     def _judge(
         self, job: TokenizedJob, prefixes: list[Prefix], stock: list[Prefix], answer: _BaseAnswer
@@ -130,7 +134,9 @@ class Preparation:
             examples=examples,
             shortlist=list(dict.fromkeys([*labels, *answer.rivals, *self._stock_rivals])),
             views_KVD=views_KVD,
+            constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
+            gate_rate=self._gate_rate(job),
             hardest=(0, *later),
         )
 
@@ -155,6 +161,10 @@ class Preparation:
             return wanted
         several, long = self._config.several_probability, self._config.long_probability
         return min(wanted, long if job.is_long(self._config) else several)
+
+    def _gate_rate(self, job: TokenizedJob) -> float:
+        between = 0 < job.size_class(self._config) < len(self._config.class_limits)
+        return self._config.several_gate_rate if between else self._config.gate_rate
 
     def _rivals(self, prefix: Prefix) -> list[int]:
         labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)

@@ -4,6 +4,7 @@ Shape legend: r rank, I inputs of a map.
 """
 
 import zlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,8 +30,8 @@ class Starts:
         """Return ``[r, I]`` for one map."""
         inputs = [example.prefix.inputs_SI[which] for example in trainee.examples]
         if self._gates is not None:
-            rows = [self._position(trainee, which, row) for row in range(self._layout.rank)]
-            return torch.stack([self._gates.solve(which, inputs, position) for position in rows]).float()
+            positions = deal(trainee.hardest, maps=len(self._layout.modules), rank=self._layout.rank)[which]
+            return torch.stack([self._gates.solve(which, inputs, position) for position in positions]).float()
         noise_rI = self._noise(trainee, which)
         if self._config.start == "random":
             return noise_rI
@@ -41,14 +42,22 @@ class Starts:
         rows_rI[0] = mean_I / length**2
         return rows_rI
 
-    def _position(self, trainee: Trainee, which: int, row: int) -> int:
-        """Deal the positions out to the maps in turn, the hardest first."""
-        turn = which + row * len(self._layout.modules)
-        return trainee.hardest[turn % len(trainee.hardest)]
-
     def _noise(self, trainee: Trainee, which: int) -> Tensor:
         text = f"{self._config.seed}\0{which}\0{trainee.job.prompt}\0{trainee.job.target}"
         generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
         width = self._layout.modules[which].d_in
         noise_rI: Tensor = torch.randn((self._layout.rank, width), generator=generator) / width**0.5
         return noise_rI
+
+
+def deal(positions: Sequence[int], *, maps: int, rank: int) -> list[list[int]]:
+    """Deal positions out to the rows of the maps in turn, the first ones first; return those of each map.
+
+    No map gets a position twice before it has them all: equal rows have equal gradients and would stay one row for ever.
+    """
+    dealt: list[list[int]] = [[] for _ in range(maps)]
+    for turn in range(maps * rank):
+        own = dealt[turn % maps]
+        offered = [positions[(turn + further) % len(positions)] for further in range(len(positions))]
+        own.append(next((one for one in offered if one not in own), offered[0]))
+    return dealt

@@ -30,8 +30,12 @@ class Trainee:
     """Token ids that the loss is computed over: labels first, then rivals."""
     views_KVD: Tensor
     """Views of the prompt and of each paraphrase."""
+    constant: int
+    """How many of the examples, from the first on, every step runs; the others take turns."""
     probability: float | None
     """What every token of the answer must reach before the edit may leave; None: it stays for all its steps."""
+    gate_rate: float
+    """Step size of ``A`` as a share of the learning rate."""
     hardest: tuple[int, ...] = (0,)
     """The answer's positions as gates should serve them: the first, then the others by the base model's surprise."""
     steps: int = 0
@@ -43,6 +47,11 @@ class Trainee:
     def positions(self) -> int:
         """Positions of its longest example."""
         return max(len(example.labels) for example in self.examples)
+
+    def turn(self) -> list[int]:
+        """Return the examples that the next step runs: the constant ones, and another of the others each time."""
+        others = len(self.examples) - self.constant
+        return [*range(self.constant), *([self.constant + self.steps % others] if others else [])]
 
     def widen(self, rivals: list[int]) -> None:
         """Add tokens to the shortlist that were seen to win where they should not."""

@@ -10,7 +10,7 @@ from sola_scale.errors import SolaError
 from sola_scale.store.changes import Transition
 from sola_scale.store.contract import Store
 from sola_scale.store.memory import MemoryStore
-from sola_scale.store.records import EditFilter, EditStatus, KeyRows
+from sola_scale.store.records import EditFilter, EditStatus, KeyRows, Operation
 from sola_scale.store.testing.samples import (
     Clock,
     active,
@@ -50,6 +50,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.twin: Store = MemoryStore(sample_manifest(), clock=self.clocks[1])
         self.held: dict[int, tuple[int, bytes]] = {}
         self.numbers = iter(range(1, 1 << 30))
+
+    def rehearsed(self, operation: Operation, ids: list[int]) -> None:
+        """What a verb would do is what the twin says it would, and is not done."""
+        told = [self._outcome(store, "rehearse", (operation, ids)) for store in (self.store, self.twin)]
+        seen = [plain(one) if isinstance(one, Transition) else one for one in told]
+        assert seen[0] == seen[1], f"rehearsing {operation}{ids}: {seen[0]} is not {seen[1]}"
+        self.clocks[0].now = self.clocks[1].now = max(clock.now for clock in self.clocks)
 
     def both(self, verb: str, *arguments: Any) -> None:
         """Do the same to both; they answer alike, or raise the same error and change nothing."""
@@ -112,6 +119,14 @@ class StoreMachine(RuleBasedStateMachine):
     def restore(self, ids: list[int]) -> None:
         """Restore known and perhaps unknown edits."""
         self.both("restore", ids)
+
+    @rule(
+        operation=st.sampled_from([Operation.REVOKE, Operation.RESTORE, Operation.PURGE]),
+        ids=some_ids,
+    )
+    def rehearse(self, operation: Operation, ids: list[int]) -> None:
+        """Try a verb without doing it."""
+        self.rehearsed(operation, ids)
 
     @rule(edit=consumes(edits))
     def purge(self, edit: int) -> None:

@@ -57,6 +57,22 @@ class VerbsSuite:
         assert store.write([sample_edit(3)]).edit_ids == (3,)
         assert not before & set(store.record(3).key_ids)
 
+    @pytest.mark.parametrize("verb", ["revoke", "restore", "purge"])
+    def test_a_rehearsal_tells_and_changes_nothing(self, store: Store, verb: str) -> None:
+        """What a verb would do is told exactly, errors included, and none of it happens."""
+        store.write([sample_edit(1), sample_edit(2, supersedes=1), sample_edit(3)])
+        store.revoke([3])
+        before = state_of(store)
+        told = store.rehearse(Operation(verb), [2, 3])
+        with pytest.raises(UnknownEditError):
+            store.rehearse(Operation(verb), [1, 99])
+        assert state_of(store) == before
+        done = getattr(store, verb)([2, 3])
+        assert told.edit_ids == done.edit_ids
+        assert told.last_seq == done.last_seq
+        assert [one.edit_id for one in told.activated] == [one.edit_id for one in done.activated]
+        assert np.array_equal(told.deactivated, done.deactivated)
+
     def test_transition_of_a_write_names_new_keys(self, store: Store) -> None:
         """A write tells the index which keys to add, with their vectors."""
         transition = store.write([sample_edit(1, rows=2), sample_edit(2)])
@@ -192,7 +208,7 @@ class VerbsSuite:
         store.quarantine([3], "bad")
         before = state_of(store)
         for transition in (
-            store.revoke([1, 2, 1]),
+            store.revoke([1, 2, 1, 3]),
             store.purge([2]),
             store.quarantine([3], "worse"),
             store.restore([4]),

@@ -10,6 +10,7 @@ from sola_scale.errors import TrainingError
 from sola_scale.lora.codec import decode
 from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training import Trainer, TrainingConfig, TrainingJob, TrainingOutcome
+from sola_scale.lora.training.starts import deal
 from tests.lora.training.forced import free_answer
 from tests.tiny import CONFIGS, tiny_backbone
 
@@ -72,6 +73,22 @@ def test_an_edit_is_the_same_whoever_its_batch_mates_are() -> None:
         alone = train(backbone, [job])[job.token]
         assert alone.payload == together[job.token].payload
         assert alone.figures["steps"] == together[job.token].figures["steps"]
+
+
+def test_no_map_gets_a_position_twice() -> None:
+    """Positions are dealt to the maps' rows in turn; rows of one map never share one unless there are too few."""
+    assert deal((0, 2, 1), maps=3, rank=1) == [[0], [2], [1]]
+    assert deal((0, 2, 1), maps=3, rank=2) == [[0, 2], [2, 1], [1, 0]]
+    assert deal((0, 1, 2, 3), maps=3, rank=2) == [[0, 3], [1, 0], [2, 1]]
+    assert deal((0, 1), maps=1, rank=3) == [[0, 1, 0]]
+
+
+def test_a_slow_edit_is_held_to_less() -> None:
+    """After the patient steps what an edit may lack of one grows tenfold in every half as many, up to one half."""
+    config = TrainingConfig(patient_steps=32)
+    assert config.eased(0.9999, 32) == pytest.approx(0.9999)
+    assert config.eased(0.9999, 48) == pytest.approx(0.999)
+    assert config.eased(0.9999, 100_000) == 0.5
 
 
 def test_more_jobs_than_slots_all_come_back_once() -> None:

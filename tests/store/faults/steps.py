@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from sola_scale.live import LiveIndex
 from sola_scale.store import EditFilter, EditStatus, Store
 from sola_scale.store.testing import sample_edit
 from sola_scale.store.testing.samples import sample_keys
 
 Step: TypeAlias = dict[str, Any]
 """A verb and its arguments, as JSON."""
+
+INDEX = "index"
+"""Folder of the index's snapshot, beside the store's."""
 
 STOPPED = (EditStatus.REVOKED, EditStatus.QUARANTINED)
 
@@ -46,6 +50,7 @@ _CHOICES = [
     ("compact", 2),
     ("backup", 1),
     ("repair", 1),
+    ("snapshot", 3),
 ]
 """Verbs and how often they are chosen; slow ones are struck by more kills than their share anyway."""
 
@@ -84,8 +89,8 @@ _ARGUMENTS: dict[str, Callable[[Store, random.Random], Step]] = {
 }
 
 
-def do(store: Store, step: Step, folder: Path | None = None) -> None:
-    """Do a step; what needs a disk (`folder`) is nothing to the in-memory twin."""
+def do(store: Store, step: Step, folder: Path | None = None, live: LiveIndex | None = None) -> None:
+    """Do a step; what needs a disk (`folder`) or an index (`live`) is nothing to the in-memory twin."""
     clock = store._clock
     assert isinstance(clock, StepClock)
     clock.now = step["at"]
@@ -107,12 +112,24 @@ def do(store: Store, step: Step, folder: Path | None = None) -> None:
         store.compact()
     elif verb == "repair":
         assert store.verify(repair=True).ok
-    elif verb == "backup":
-        if folder is not None:
-            shutil.rmtree(folder / step["folder"], ignore_errors=True)
-            store.backup(folder / step["folder"])
+    elif verb in ("backup", "snapshot"):
+        _copy(store, step, folder, live)
     else:
         getattr(store, verb)(step["ids"])
+
+
+def _copy(store: Store, step: Step, folder: Path | None, live: LiveIndex | None) -> None:
+    """Write something beside the store that changes nothing in it."""
+    if step["verb"] == "snapshot" and live is not None:
+        live.snapshot(force=True)
+    elif step["verb"] == "backup" and folder is not None:
+        shutil.rmtree(folder / step["folder"], ignore_errors=True)
+        store.backup(folder / step["folder"])
+
+
+def open_index(store: Store, folder: Path) -> LiveIndex:
+    """The index of a store, from its snapshot and the log."""
+    return LiveIndex(store, dim=sample_keys(1).retrieval.shape[1], folder=folder / INDEX)
 
 
 def _edit(number: int, fields: dict[str, Any]) -> Any:

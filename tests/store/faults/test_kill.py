@@ -19,7 +19,7 @@ import pytest
 from sola_scale.errors import StoreNotFoundError
 from sola_scale.store import LmdbStore, MemoryStore
 from sola_scale.store.testing import sample_manifest, state_of
-from tests.store.faults.steps import Step, StepClock, do
+from tests.store.faults.steps import Step, StepClock, do, open_index
 
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("SOLA_FAULT_KILLS", "8"))
@@ -36,7 +36,11 @@ def run_and_kill(folder: Path, rng: random.Random) -> tuple[list[Step], Step | N
         str(folder),
         str(rng.randrange(1 << 30)),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "index")]),
+        "OMP_NUM_THREADS": "1",
+    }
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as worker:
         assert worker.stdout is not None
         first = worker.stdout.readline()
@@ -57,6 +61,7 @@ def check(folder: Path, twin: MemoryStore, in_flight: Step | None) -> MemoryStor
         found = state_of(store)
         report = store.verify()
         assert report.damages == []
+        check_index(store, folder)
     if in_flight is None or found == state_of(twin):
         assert found == state_of(twin)
         return twin
@@ -64,6 +69,15 @@ def check(folder: Path, twin: MemoryStore, in_flight: Step | None) -> MemoryStor
     do(ahead, in_flight)
     assert found == state_of(ahead), f"half of this happened: {in_flight}"
     return ahead
+
+
+def check_index(store: LmdbStore, folder: Path) -> None:
+    """Whatever the kill left of a snapshot: the index holds what the store says, from the snapshot and from scratch."""
+    live = open_index(store, folder)
+    try:
+        assert live.compare() == ()
+    finally:
+        live.close()
 
 
 def copy_of(twin: MemoryStore) -> MemoryStore:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from sola_scale.store import LmdbStore
-from tests.store.faults.steps import StepClock, choose, do
+from tests.store.faults.steps import StepClock, choose, do, open_index
 
 
 def tell(message: dict[str, object]) -> None:
@@ -22,12 +22,14 @@ def main(folder: Path, seed: int) -> None:
     """Open the store and go on for ever."""
     rng = random.Random(seed)
     with LmdbStore.open(folder / "store", clock=StepClock()) as store:
+        live = open_index(store, folder)
         tell({"ready": os.getpid()})
         while True:
             step = choose(store, rng)
             tell({"begin": step})
-            do(store, step, folder)
+            do(store, step, folder, live)
             tell({"done": step["at"]})
+            live.refresh()
 
 
 if __name__ == "__main__":
