@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration_clusters import Clusters
+
 HERE = Path(__file__).parent / "calibration"
 ASIDE_SHARE = 0.25
 """Share of paraphrases that follow an unrelated sentence: prompts come with context before the question."""
@@ -189,6 +191,11 @@ def read_relations() -> dict[str, dict[str, list[str]]]:
     return dict(relations)
 
 
+def read_asides() -> list[str]:
+    """Read the sentences that ask nothing."""
+    return [line for line in (HERE / "asides.txt").read_text(encoding="utf-8").splitlines() if line]
+
+
 def with_aside(text: str, asides: list[str], rng: random.Random) -> str:
     """Put an unrelated sentence before some prompts."""
     return f"{rng.choice(asides)} {text}" if rng.random() < ASIDE_SHARE else text
@@ -211,8 +218,7 @@ class Question:
 def make_questions(count: int, seed: int) -> Iterator[Question]:
     """Generate questions, a crowd of subjects at a time, relation after relation."""
     rng = random.Random(seed)
-    subjects, relations = Subjects(rng), read_relations()
-    asides = [line for line in (HERE / "asides.txt").read_text(encoding="utf-8").splitlines() if line]
+    subjects, relations, asides = Subjects(rng), read_relations(), read_asides()
     places = [(kind, relation) for kind, group in relations.items() for relation in group]
     made = 0
     seen: set[str] = set()
@@ -280,6 +286,12 @@ def make_pairs(count: int, seed: int) -> Iterator[dict[str, object]]:
         }
 
 
+def make_clusters(count: int, seed: int) -> Iterator[dict[str, object]]:
+    """Write ``count`` clusters of questions that lie near one another."""
+    rng = random.Random(seed)
+    return Clusters(rng, Subjects(rng), read_relations(), read_asides()).pairs(count)
+
+
 def main() -> None:
     """Write the pairs."""
     parser = argparse.ArgumentParser(
@@ -287,11 +299,16 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="file to write, .jsonl or .jsonl.gz")
     parser.add_argument("--count", type=int, default=5400, help="questions to write")
+    parser.add_argument(
+        "--clusters", type=int, default=1000, help="clusters of near misses to write before them"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    lines = "".join(
-        json.dumps(pair, ensure_ascii=False) + "\n" for pair in make_pairs(arguments.count, arguments.seed)
-    )
+    pairs = [
+        *make_clusters(arguments.clusters, arguments.seed + 1),
+        *make_pairs(arguments.count, arguments.seed),
+    ]
+    lines = "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs)
     data = lines.encode("utf-8")
     # mtime=0: the same seed writes the same bytes
     arguments.out.write_bytes(gzip.compress(data, mtime=0) if arguments.out.suffix == ".gz" else data)

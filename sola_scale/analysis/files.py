@@ -17,6 +17,8 @@ Record = dict[str, Any]
 _BESIDE, _UNSEEN = 100_000, 6_000
 """Questions of KAMEL set apart for the crowd of edits, and for strangers to it."""
 
+SHIPPED = 8_200
+"""Shipped questions to fit on: all clusters, and some of those that stand for themselves."""
 _OWN = 500
 """About so many edits are asked their own prompt."""
 
@@ -171,13 +173,13 @@ def read_fitting_pairs(folder: Path, *, questions: int = 1500, crowd: int = 0) -
 
     Args:
         folder: where the data lies.
-        questions: taken of each set, at most.
+        questions: taken of each public set, at most.
         crowd: KAMEL questions that make the crowd; none of them is in a trial.
     """
     records = read_records(folder, "counterfact-train")[:questions]
     pairs = list(_counterfact_pairs(records))
     pairs += [Pairs(prompt=group[0], paraphrases=tuple(group[1:4])) for group in _mquake(folder)[:questions]]
-    pairs += default_pairs()[:questions]
+    pairs += default_pairs()[:SHIPPED]
     return pairs + [Pairs(prompt=question) for question in split_kamel(folder).fitting[:crowd]]
 
 

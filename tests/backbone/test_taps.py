@@ -135,7 +135,9 @@ def test_views_are_those_of_an_untapped_pass(tapped: tuple[Backbone, Decider, Ta
             input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True
         ).hidden_states
     for view in VIEWS:
-        torch.testing.assert_close(decider.seen[0][view], pool(hidden[view.layer], mask_BT, view.pooling))
+        torch.testing.assert_close(
+            decider.seen[0][view], pool(hidden[view.layer], mask_BT, view.pooling, ids_BT)
+        )
 
 
 @pytest.mark.parametrize(

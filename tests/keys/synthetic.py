@@ -1,14 +1,16 @@
 """Synthetic views: questions as subject plus relation vectors, with phrasing noise that calibration must learn away."""
 
 import numpy as np
+import torch
 
 from sola_scale.backbone import View
+from sola_scale.backbone.views import token_row
 from sola_scale.keys import Layout, Negative, Pairs
 from sola_scale.keys.corpus import Corpus, corpus_of
 from sola_scale.keys.layout import Part
 
-EARLY, LATE = View(1, "mean"), View(3, "last")
-LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=(Part(EARLY, 32), Part(LATE, 32)))
+WORDS, EARLY, LATE = View(0, "tokens"), View(1, "mean"), View(3, "last")
+LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=(Part(EARLY, 32), Part(LATE, 32)), words=WORDS)
 WIDTH = 64
 
 
@@ -35,17 +37,28 @@ def pairs_of(subjects: int = 40, relations: int = 8) -> list[Pairs]:
 
 
 def views_of(corpus: Corpus, seed: int = 0, noise: float = 1.0) -> np.ndarray:
-    """Views ``[N, 2, D]``: the early one carries the subject, the late one the relation, under strong style noise."""
+    """Views ``[N, 3, D]``: the tokens; an early one with the subject and a late one with the relation, under style noise.
+
+    Only two of three phrasings name the relation.
+    """
     rng = np.random.default_rng(seed)
     subjects, relations = rng.normal(size=(64, WIDTH)), rng.normal(size=(64, WIDTH))
     style = rng.normal(size=(6, WIDTH)) * 2
-    views = np.zeros((len(corpus), 2, WIDTH), dtype=np.float32)
+    views = np.zeros((len(corpus), 3, WIDTH), dtype=np.float32)
     for row, text in enumerate(corpus.texts):
-        subject, relation, _phrasing = map(int, text.split())
-        for view, (one, other) in enumerate([(2.0, 0.7), (0.7, 2.0)]):
+        subject, relation, phrasing = map(int, text.split())
+        named = [100 + relation] if phrasing % 3 else []
+        views[row, 0] = tokens_row([200 + phrasing, subject, *named])
+        for view, (one, other) in enumerate([(2.0, 0.7), (0.7, 2.0)], start=1):
             signal = one * subjects[subject] + other * relations[relation]
             views[row, view] = signal + noise * (rng.normal(size=6) @ style) + 0.2 * rng.normal(size=WIDTH)
     return views
+
+
+def tokens_row(tokens: list[int]) -> np.ndarray:
+    """The view of these tokens."""
+    ids_1T = torch.tensor([tokens])
+    return token_row(ids_1T, torch.ones_like(ids_1T), WIDTH)[0].numpy()
 
 
 def corpus() -> Corpus:

@@ -25,6 +25,16 @@ def test_round_trip_keeps_every_decision(calibration, views):
     )
 
 
+def test_a_lexicon_that_does_not_fit_is_refused(calibration):
+    """Words without weights, or more tokens than a view holds, are a CalibrationError."""
+    lexicon = calibration.lexicon
+    assert lexicon is not None
+    short = dataclasses.replace(lexicon, weight_N=lexicon.weight_N[:-1])
+    for damaged in (short, dataclasses.replace(lexicon, places=1000)):
+        with pytest.raises(CalibrationError, match="lexicon"):
+            Calibration.from_bytes(dataclasses.replace(calibration, lexicon=damaged).to_bytes())
+
+
 def test_bytes_are_deterministic(calibration):
     """Packing twice gives equal bytes."""
     assert calibration.to_bytes() == calibration.to_bytes()

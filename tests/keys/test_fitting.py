@@ -23,13 +23,13 @@ def test_a_stricter_rate_gives_a_higher_threshold():
 
 
 def test_every_pool_is_kept_to_its_rate():
-    """The threshold is the strictest that any pool needs: near misses at the rate, the rest at a tenth of it."""
+    """The threshold is the strictest that any pool needs: near misses at the rate, the rest at a fifth of it."""
     rng = np.random.default_rng(0)
     best = rng.random(20_000).astype(np.float32)
     role = np.where(np.arange(20_000) < 10_000, 0, ASKED)
     threshold = choose_threshold(best, role, 0.1)
     assert (best[role == 0] >= threshold).mean() <= 0.1
-    assert (best[role == ASKED] >= threshold).mean() <= 0.01
+    assert (best[role == ASKED] >= threshold).mean() <= 0.02
     assert threshold == pytest.approx(0.99, abs=0.005)
 
 

@@ -2,21 +2,22 @@
 
 import pytest
 
+from sola_scale.backbone.views import TOKENS
 from sola_scale.keys import default_layout
 
 
 def test_the_default_model_has_its_chosen_views():
-    """Thirty layers: eight parts of 512 floats, none above the input of layer 26, retrieval at layer 1."""
+    """Thirty layers: eight parts of 464 floats and 24 tokens, none above the input of layer 26, retrieval at layer 1."""
     layout = default_layout(30)
-    assert sum(part.dim for part in layout.heads) == 512
+    assert sum(part.dim for part in layout.heads) == 464
     assert max(view.layer for view in layout.views) <= 26
     assert layout.retrieval.layer == 1
-    assert 2 * (layout.retrieval_dim + 512) <= 1536
+    assert 2 * (layout.retrieval_dim + 464 + 2 * TOKENS) <= 1536
 
 
 @pytest.mark.parametrize(("layers", "before"), [(4, 2), (12, 9), (30, 26), (80, 70), (2, 1)])
 def test_no_view_lies_above_the_first_edited_layer(layers, before):
     """Whatever the depth, every view is known before the first edited layer runs."""
     layers_used = [view.layer for view in default_layout(layers, before).views]
-    assert min(layers_used) >= 1
+    assert min(layers_used) >= 0
     assert max(layers_used) <= before
