@@ -91,7 +91,7 @@ def test_generation_beside_revocation_and_ingestion_stays_right(editor: Editor) 
 
 def test_threads_that_revoke_at_once_all_have_their_way(editor: Editor) -> None:
     """Six threads that take back and bring back an edit each, beside one that verifies, leave store and index agreed."""
-    records = editor.edits()
+    records = list(editor.edits())
     ids = [record.id for record in records]
     sound: list[bool] = []
 
