@@ -91,7 +91,8 @@ def test_generation_beside_revocation_and_ingestion_stays_right(editor: Editor) 
 
 def test_threads_that_revoke_at_once_all_have_their_way(editor: Editor) -> None:
     """Six threads that take back and bring back an edit each, beside one that verifies, leave store and index agreed."""
-    ids = [record.id for record in editor.edits()]
+    records = list(editor.edits())
+    ids = [record.id for record in records]
     sound: list[bool] = []
 
     def flip(edit_id: int) -> list[list[int]]:
@@ -106,6 +107,5 @@ def test_threads_that_revoke_at_once_all_have_their_way(editor: Editor) -> None:
     assert sound == [True] * 5
     assert editor.verify().ok
     editor.revoke(ids[:3])
-    assert [route.edit_id for route in editor.route([REQUESTS[n].prompt for n in range(6)])] == [
-        None
-    ] * 3 + ids[3:]
+    routes = editor.route([record.prompt for record in records])
+    assert [route.edit_id for route in routes] == [None] * 3 + ids[3:]
