@@ -50,7 +50,12 @@ def measure(backbone: object, calibration: object, batch: int, rounds: int) -> d
     ids_BT, mask_BT = backbone.encode([PROMPT] * batch)
     views_BVD = capture_views(backbone, [PROMPT] * batch, calibration.views).numpy()
     rng = np.random.default_rng(0)
-    candidates_BkM = rng.normal(size=(batch, 8, calibration.verification_dim)).astype(np.float16)
+    own_B1M = calibration.keys(views_BVD).verification_BM[:, None]
+    # The words are the prompt's own: comparing them costs the same, and random numbers would be none.
+    noise_BkM = rng.normal(size=(batch, 8, calibration.verification_dim)) * 0.02
+    words = calibration.lexicon.dim if calibration.lexicon else 0
+    noise_BkM[..., noise_BkM.shape[2] - words :] = 0
+    candidates_BkM = (own_B1M + noise_BkM).astype(np.float16)
     distances_Bk = np.full((batch, 8), 0.5, dtype=np.float32)
     mask_Bk = np.ones((batch, 8), dtype=np.bool_)
 
