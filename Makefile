@@ -34,8 +34,10 @@ lint: setup ## ruff, ruff format, mypy
 docs: setup ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-faults: setup ## Kill real processes for a long while, and look at what is left
+faults: setup ## Kill real processes for a long while, and search for histories that break a store or an index
 	SOLA_FAULT_KILLS=$${SOLA_FAULT_KILLS:-200} $(BIN)/python -m pytest -m fault
+	SOLA_HYPOTHESIS=searching SOLA_STATEFUL_EXAMPLES=200 SOLA_INDEX_STEPS=10000 \
+	  $(BIN)/python -m pytest tests/store/test_stateful.py tests/index/test_stateful.py
 
 bench: setup ## Run every benchmark; one JSON file each in report/
 	@mkdir -p report
