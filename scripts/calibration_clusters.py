@@ -25,11 +25,24 @@ class Crowds(Protocol):
         """Draw ``size`` different subjects of a kind."""
         ...
 
+    def lengthen(self, kind: str, subject: str) -> str:
+        """Make a long subject of a short one."""
+        ...
+
 
 class Clusters:
     """Draws clusters of pairs."""
 
-    def __init__(self, rng: random.Random, subjects: Crowds, relations: Relations, asides: list[str]) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        subjects: Crowds,
+        relations: Relations,
+        asides: list[str],
+        *,
+        long: bool = False,
+    ) -> None:
+        self._long = long
         self._rng, self._subjects, self._relations, self._asides = rng, subjects, relations, asides
         # Kinds with many relations come up more often, within limits.
         self._kinds = [kind for kind, group in relations.items() for _ in range(min(24, max(2, len(group))))]
@@ -40,6 +53,8 @@ class Clusters:
         for _ in range(count):
             kind = self._rng.choice(self._kinds)
             subject = self._subjects.crowd(kind, 1)[0]
+            if self._long:
+                subject = self._subjects.lengthen(kind, subject)
             cluster = [self._ask(kind, relation) for relation in self._choose(kind)]
             prompts = [texts[0].replace("[X]", subject) for texts in cluster]
             twin = self._twin(kind, subject)

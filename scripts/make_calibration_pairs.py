@@ -11,6 +11,7 @@ import argparse
 import gzip
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Subjects:
         cities = sorted(places.get_cities().values(), key=lambda city: -city["population"])[:6000]
         self.words["city"] = sorted({city["name"] for city in cities})
         self.words["country"] = sorted(country["name"] for country in places.get_countries().values())
+        self.words["number"] = [str(number) for number in range(2, 3000)]
+        self.words["ordinal"] = [f"{number}th" for number in range(4, 20)]
+        self.longer = read_sections(HERE / "longer.txt")
 
     def pick(self, name: str) -> str:
         """Draw one word of a list."""
@@ -70,6 +74,13 @@ class Subjects:
             if other not in found:
                 found.append(other)
         return found
+
+    def lengthen(self, kind: str, subject: str) -> str:
+        """Make a long subject of a short one: in a long subject's question little is left that is not the subject."""
+        kind = {"character": "person", "personal": "person", "club": "company"}.get(kind, kind)
+        form = self.rng.choice(self.longer.get(kind, self.longer["any"]))
+        filled = re.sub(r"\[(\w+)\]", lambda gap: "[X]" if gap[1] == "X" else self.pick(gap[1]), form)
+        return filled.replace("[X]", subject)
 
     def _name(self, shared: str | None) -> str:
         stem = shared or self.pick("invented") + self.rng.choice(["", self.pick("invented").lower()])
@@ -286,10 +297,10 @@ def make_pairs(count: int, seed: int) -> Iterator[dict[str, object]]:
         }
 
 
-def make_clusters(count: int, seed: int) -> Iterator[dict[str, object]]:
-    """Write ``count`` clusters of questions that lie near one another."""
+def make_clusters(count: int, seed: int, *, long: bool = False) -> Iterator[dict[str, object]]:
+    """Write ``count`` clusters of questions that lie near one another, about short subjects or about long ones."""
     rng = random.Random(seed)
-    return Clusters(rng, Subjects(rng), read_relations(), read_asides()).pairs(count)
+    return Clusters(rng, Subjects(rng), read_relations(), read_asides(), long=long).pairs(count)
 
 
 def main() -> None:
@@ -302,9 +313,13 @@ def main() -> None:
     parser.add_argument(
         "--clusters", type=int, default=1000, help="clusters of near misses to write before them"
     )
+    parser.add_argument(
+        "--long", type=int, default=600, help="of these, with long subjects, to write before those"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     pairs = [
+        *make_clusters(arguments.long, arguments.seed + 2, long=True),
         *make_clusters(arguments.clusters, arguments.seed + 1),
         *make_pairs(arguments.count, arguments.seed),
     ]

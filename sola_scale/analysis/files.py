@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ Record = dict[str, Any]
 _BESIDE, _UNSEEN = 100_000, 6_000
 """Questions of KAMEL set apart for the crowd of edits, and for strangers to it."""
 
-SHIPPED = 8_200
+SHIPPED = 12_101
 """Shipped questions to fit on: all clusters, and some of those that stand for themselves."""
 _OWN = 500
 """About so many edits are asked their own prompt."""
@@ -43,7 +44,7 @@ def read_records(folder: Path, name: str) -> list[Record]:
         return [json.loads(line) for line in lines]
 
 
-def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = 1500) -> Trial:
+def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = _UNSEEN) -> Trial:
     """Make the trial: edits of CounterFact and zsRE among a crowd of KAMEL edits.
 
     Args:
@@ -110,6 +111,8 @@ class _Builder:
         self._facts: dict[tuple[str, str], int] = {}
         self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in _SPECS}
         self._neighbours: list[tuple[str, str, str]] = []
+        self._zsre_asked: dict[str, list[str]] = {}
+        self._zsre_neighbours: list[tuple[str, str, str]] = []
 
     def counterfact(self, record: Record) -> None:
         fact = self._edit(record["prompt"], record["subject"], record["ground_truth"])
@@ -120,14 +123,19 @@ class _Builder:
     def zsre(self, record: Record) -> None:
         fact = self._edit(record["prompt"], record["subject"], _first(record["ground_truth"]))
         self._asked["zsRE paraphrase"].append((record["rephrase_prompt"], fact))
+        self._zsre_asked.setdefault(record["subject"], []).append(record["prompt"])
         for entry in record["locality"].get("Relation_Specificity", []):
-            answer = _first(entry["ground_truth"])
-            self._neighbours.append(("zsRE neighbour (other relation)", entry["prompt"], answer))
+            self._zsre_neighbours.append((record["subject"], entry["prompt"], _first(entry["ground_truth"])))
 
     def ask(self, name: str, texts: list[str]) -> None:
         self._asked[name] += [(text, NOBODY) for text in texts]
 
     def trial(self, crowd: tuple[str, ...]) -> Trial:
+        self._neighbours += [
+            ("zsRE neighbour (other relation)", text, answer)
+            for subject, text, answer in self._zsre_neighbours
+            if not any(names_relation_of(prompt, text, subject) for prompt in self._zsre_asked[subject])
+        ]
         for name, text, answer in self._neighbours:
             # a neighbour whose own fact was edited as well is no neighbour: to fire that edit is right
             if not any(subject in text for subject in self._subjects(answer)):
@@ -164,11 +172,32 @@ class _Builder:
         return self._by_answer.get(answer, [])
 
 
+_SAYS_LITTLE = frozenset(
+    ["of", "the", "in", "is", "or", "a", "an", "by", "to", "for", "from", "and", "part", "has"]
+)
+
+
+def names_relation_of(prompt: str, neighbour: str, subject: str) -> bool:
+    """Whether a zsRE prompt holds every word of the relation that a neighbour of its subject asks for by name.
+
+    "The record label of X is" asks what "Which was the record label for X?" asks, though the set calls it another
+    relation and spells its answer differently ("Blue Note", "Blue Note Records").
+    """
+    relation = neighbour.replace(subject, " ")
+    relation = relation[len("The ") : -len(" is")] if relation.startswith("The ") else relation
+    words = _content(relation)
+    return bool(words) and words <= _content(prompt.replace(subject, " "))
+
+
+def _content(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower())) - _SAYS_LITTLE
+
+
 def _first(value: Any) -> str:
     return str(value[0]) if isinstance(value, list) else str(value)
 
 
-def read_fitting_pairs(folder: Path, *, questions: int = 1500, crowd: int = 0) -> list[Pairs]:
+def read_fitting_pairs(folder: Path, *, questions: int = 5000, crowd: int = 0) -> list[Pairs]:
     """Pairs for fitting: CounterFact (train), MQuAKE paraphrases, shipped pairs, and a crowd of KAMEL questions.
 
     Args:

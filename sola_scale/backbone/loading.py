@@ -10,6 +10,7 @@ import torch
 from sola_scale.backbone.architecture import Architecture, describe
 from sola_scale.backbone.smollm2 import NAME as DEFAULT_MODEL
 from sola_scale.backbone.smollm2 import bundled_model
+from sola_scale.backbone.spelling import Spelling
 from sola_scale.errors import ModelError
 
 
@@ -25,6 +26,8 @@ class Backbone:
     """Its tokenizer, padding on the left with a pad token set."""
     architecture: Architecture
     """Where its parts are."""
+    spelling: Spelling
+    """How its tokens make up words."""
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +94,13 @@ def load_backbone(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    return Backbone(name=name, model=loaded, tokenizer=tokenizer, architecture=describe(loaded))
+    return Backbone(
+        name=name,
+        model=loaded,
+        tokenizer=tokenizer,
+        architecture=describe(loaded),
+        spelling=Spelling.of(tokenizer),
+    )
 
 
 def _from_pretrained(name: str, dtype: torch.dtype, *, trust_remote_code: bool) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sola_scale.backbone.caches import PrefixCache, RecordingCache
 from sola_scale.backbone.loading import Backbone
 from sola_scale.backbone.private import PrivateDecoder, StandIn, path_of
+from sola_scale.backbone.reading import Reading
 from sola_scale.backbone.views import View, pool
 
 
@@ -131,7 +132,8 @@ class PrefixCapture:
         output_BTD = states.output_BTD
         if not self._views:
             return output_BTD.new_zeros((output_BTD.shape[0], 0, output_BTD.shape[2]), dtype=torch.float32)
-        pooled = [pool(states.entering[view.layer], prompt_BT, view.pooling, ids_BT) for view in self._views]
+        reading = Reading(self._backbone.spelling, ids_BT, prompt_BT)
+        pooled = [pool(states.entering[view.layer], prompt_BT, view.pooling, reading) for view in self._views]
         return torch.stack(pooled, dim=1)
 
 

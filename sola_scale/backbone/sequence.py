@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sola_scale.backbone.reading import Reading
 from sola_scale.backbone.views import last_positions
 from sola_scale.errors import ModelError
 
@@ -47,6 +48,8 @@ class ForwardCall:
     """The key-value cache, if the caller brought one."""
     ids_BT: Tensor | None = None
     """The tokens; None if they came as embeddings."""
+    reading: Reading | None = None
+    """Its tokens read as words, once a view has asked for them."""
     prefill: bool = True
     """Whether this call carries the prompts themselves."""
     decision: Decision | None = None

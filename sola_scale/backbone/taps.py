@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from sola_scale.backbone.loading import Backbone
+from sola_scale.backbone.reading import Reading
 from sola_scale.backbone.sequence import ForwardCall, PinnedSequence
 from sola_scale.backbone.views import View, pool
 from sola_scale.errors import ModelError
@@ -71,6 +72,7 @@ class Taps:
             ModelError: the model carries another editor's taps, or a view lies beyond the decision.
         """
         self._model = backbone.model
+        self._spelling = backbone.spelling
         if "generate" in vars(self._model):
             raise ModelError(
                 "this model object carries another editor; close that one, or load the model again"
@@ -182,7 +184,12 @@ class Taps:
         hidden_BTD = args[0] if args else kwargs["hidden_states"]
         for view in call.decision.views:
             if view.layer == layer:
-                call.decision.observe(view, pool(hidden_BTD, call.mask_BT, view.pooling, call.ids_BT))
+                call.decision.observe(view, pool(hidden_BTD, call.mask_BT, view.pooling, self._read(call)))
+
+    def _read(self, call: ForwardCall) -> Reading:
+        if call.reading is None:
+            call.reading = Reading(self._spelling, call.ids_BT, call.mask_BT)
+        return call.reading
 
     def _conclude(self, _layer: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         call = self._call.get()

@@ -1,9 +1,6 @@
 """Views: pooled hidden states of a prompt, taken in passing from the one forward pass.
 
 Shape legend: B rows of the batch, T token positions, V views, D width of the residual stream.
-
-The view of the tokens themselves is a row of numbers like the others, so that whatever takes views, carries or keeps
-them takes the tokens too: a token's number is written as two digits of base `DIGIT`, which float16 holds exactly.
 """
 
 import threading
@@ -15,13 +12,9 @@ import torch
 from torch import Tensor
 
 from sola_scale.backbone.loading import Backbone
+from sola_scale.backbone.reading import Reading
 
-Pooling = Literal["mean", "last", "tokens"]
-
-TOKENS = 24
-"""A view of the tokens holds this many, the last ones of the prompt, if the row is wide enough."""
-DIGIT = 1024
-"""float16 holds the whole numbers up to twice this, so two digits name any token of a vocabulary of two million."""
+Pooling = Literal["mean", "last", "frame", "words"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,41 +24,34 @@ class View:
     layer: int
     """The residual stream *entering* this decoder layer; 0 is the embeddings, n the output of the last of n layers."""
     pooling: Pooling
-    """``mean`` over the prompt's tokens, or the ``last`` token's; ``tokens``: which tokens they are, see `token_row`."""
+    """``mean`` over the prompt's tokens, or the ``last`` token's; ``frame``: the mean over what is not a name, rare
+    tokens weighing more; ``words``: no hidden state but which words they are, see `Reading.rows`."""
 
 
-def pool(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling, ids_BT: Tensor | None = None) -> Tensor:
+def pool(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling, reading: Reading | None = None) -> Tensor:
     """Pool over the tokens that ``mask_BT`` marks, whichever side the padding is on; float32 ``[B, D]``.
 
-    ``ids_BT`` is what ``tokens`` reads; without it, as for a prompt given as embeddings, no token is known.
+    ``reading`` is what ``frame`` and ``words`` need.
     """
-    if pooling == "tokens":
-        return token_row(ids_BT, mask_BT, hidden_BTD.shape[2])
     if pooling == "last":
         rows = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
         return hidden_BTD[rows, last_positions(mask_BT)].float()
-    weights_BT = mask_BT.to(torch.float32)
+    if pooling == "mean":
+        return _weighted_mean(hidden_BTD, mask_BT.to(torch.float32))
+    assert reading is not None
+    return (
+        reading.rows(hidden_BTD.shape[2])
+        if pooling == "words"
+        else _weighted_mean(hidden_BTD, reading.frame_weights())
+    )
+
+
+def _weighted_mean(hidden_BTD: Tensor, weights_BT: Tensor) -> Tensor:
+    """Mean by weight, 0 where nothing weighs."""
     # A product with the mask would let a non-finite pad spill into the mean: pads are cut out instead.
-    kept_BTD = hidden_BTD.float().masked_fill(~mask_BT.bool().unsqueeze(-1), 0.0)
-    return kept_BTD.sum(dim=1) / weights_BT.sum(dim=1, keepdim=True).clamp(min=1.0)
-
-
-def token_row(ids_BT: Tensor | None, mask_BT: Tensor, width: int) -> Tensor:
-    """Write the last `TOKENS` tokens of each row, the very last one first, as pairs of digits; float32 ``[B, width]``.
-
-    Token i is ``(i // DIGIT + 1, i % DIGIT)``; where there is none, both are 0.
-    """
-    row_BD = torch.zeros((mask_BT.shape[0], width), device=mask_BT.device)
-    if ids_BT is None:
-        return row_BD
-    real_BT = mask_BT.bool()
-    following_BT = real_BT.sum(dim=1, keepdim=True) - real_BT.cumsum(dim=1)
-    rows_N, places_N = torch.nonzero(real_BT & (following_BT < min(TOKENS, width // 2)), as_tuple=True)
-    digits_N = 2 * following_BT[rows_N, places_N]
-    ids_N = ids_BT[rows_N, places_N]
-    row_BD[rows_N, digits_N] = (ids_N // DIGIT + 1).float()
-    row_BD[rows_N, digits_N + 1] = (ids_N % DIGIT).float()
-    return row_BD
+    kept_BTD = hidden_BTD.float().masked_fill((weights_BT == 0).unsqueeze(-1), 0.0)
+    total_B1 = weights_BT.sum(dim=1, keepdim=True)
+    return (kept_BTD * weights_BT.unsqueeze(-1)).sum(dim=1) / total_B1.clamp(min=1e-3)
 
 
 def last_positions(mask_BT: Tensor) -> Tensor:
@@ -79,8 +65,9 @@ def capture_views(backbone: Backbone, prompts: Sequence[str], views: Sequence[Vi
     """Run the layers that ``views`` need, and no more, over one batch of prompts; float32 ``[B, V, D]``."""
     ids_BT, mask_BT = backbone.encode(prompts)
     pooled: dict[View, Tensor] = {}
+    reading = Reading(backbone.spelling, ids_BT, mask_BT)
     handles = [
-        _attach(backbone, layer, views, (ids_BT, mask_BT), pooled)
+        _attach(backbone, layer, views, (mask_BT, reading), pooled)
         for layer in sorted({view.layer for view in views})
     ]
     try:
@@ -101,13 +88,13 @@ def _attach(
     backbone: Backbone,
     layer: int,
     views: Sequence[View],
-    prompts: tuple[Tensor, Tensor],
+    prompts: tuple[Tensor, Reading],
     pooled: dict[View, Tensor],
 ) -> torch.utils.hooks.RemovableHandle:
     layers = backbone.architecture.layers
     module = layers[layer] if layer < len(layers) else backbone.architecture.final_norm
 
-    ids_BT, mask_BT = prompts
+    mask_BT, reading = prompts
     owner = threading.get_ident()
 
     def take(
@@ -120,7 +107,7 @@ def _attach(
         hidden_BTD = args[0] if args else kwargs["hidden_states"]
         for view in views:
             if view.layer == layer:
-                pooled[view] = pool(hidden_BTD, mask_BT, view.pooling, ids_BT)
+                pooled[view] = pool(hidden_BTD, mask_BT, view.pooling, reading)
         if len(pooled) == len(set(views)):
             raise _EnoughError
 

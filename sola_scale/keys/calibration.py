@@ -5,6 +5,7 @@ Shape legend: B prompts, V views, D width, R retrieval floats, M verification fl
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.heads import Head
-from sola_scale.keys.lexicon import SWAPPED, Lexicon
+from sola_scale.keys.lexicon import SWAPPED, Lexicon, Words
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, gaps, head_cosines, rivalry, sigmoid
 
 Halves = NDArray[np.float16]
 
+_ALL = slice(None)
 SAME_DISTANCE = np.float32(5e-3)
 SAME_COSINE = np.float32(0.998)
 """Two prompts nearer than this in retrieval distance *and* in every head are one text: float16 and the float noise of
@@ -31,10 +33,24 @@ class Keys:
     retrieval_BR: Floats
     """Unit vectors the index searches: Euclidean distance is ``sqrt(2 - 2 cos)``."""
     verification_BM: Halves
-    """What verification compares: the unit vectors of all heads, end to end, and the tokens."""
+    """What verification compares: the unit vectors of all heads, end to end, and the words."""
 
     def __len__(self) -> int:
         return len(self.retrieval_BR)
+
+
+class Parts(NamedTuple):
+    """Verification vectors, taken apart to be compared."""
+
+    heads: Floats
+    """The unit vectors of all heads, end to end."""
+    words: Words | None
+    """The words; None where the calibration compares none."""
+
+    def at(self, *index: slice | None) -> "Parts":
+        """Index the axes before the last one."""
+        words = self.words.at(*index) if self.words is not None else None
+        return Parts(self.heads[index], words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +112,7 @@ class Calibration:
 
     @property
     def verification_dim(self) -> int:
-        """Floats of a verification vector: all heads together, and the tokens."""
+        """Floats of a verification vector: all heads together, and the words."""
         return sum(self._dims) + (self.lexicon.dim if self.lexicon else 0)
 
     @property
@@ -182,24 +198,23 @@ class Calibration:
         distance_B = np.sqrt(np.maximum(2 - 2 * cosine_B, 0)).astype(np.float32)
         if self.pair is None:
             return self._by_distance(distance_B)
-        similar_BS = self.similarities(left.verification_BM, right.verification_BM)
+        similar_BS = self.similarities(self.apart(left.verification_BM), self.apart(right.verification_BM))
         return np.where(
             self._same_text(distance_B, similar_BS), np.float32(1), sigmoid(self.pair_logits(similar_BS))
         )
 
-    def similarities(self, left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats:
-        """Compare verification vectors: ``[..., S]`` from ``[..., M]`` that broadcast; a cosine a head, then words."""
+    def apart(self, verification: NDArray[np.floating]) -> Parts:
+        """Take verification vectors ``[..., M]`` apart: once, however many others they are compared with."""
         split = sum(self._dims)
-        similar = head_cosines(
-            left[..., :split].astype(np.float32, copy=False),
-            right[..., :split].astype(np.float32, copy=False),
-            self._dims,
-        )
-        if self.lexicon is None:
+        heads = verification[..., :split].astype(np.float32, copy=False)
+        return Parts(heads, self.lexicon.read(verification[..., split:]) if self.lexicon else None)
+
+    def similarities(self, left: Parts, right: Parts) -> Floats:
+        """Compare prompts whose shapes broadcast: ``[..., S]``, a cosine a head, then the likeness of the words."""
+        similar = head_cosines(left.heads, right.heads, self._dims)
+        if self.lexicon is None or left.words is None or right.words is None:
             return similar
-        return np.concatenate(
-            [similar, self.lexicon.likeness(left[..., split:], right[..., split:])], axis=-1
-        )
+        return np.concatenate([similar, self.lexicon.likeness(left.words, right.words)], axis=-1)
 
     def pair_logits(self, similar: Floats) -> Floats:
         """Logit that two prompts ask one question, from their similarities; whichever of the two comes first."""
@@ -252,9 +267,9 @@ class Calibration:
             groups_Bk = np.broadcast_to(np.arange(distances_Bk.shape[1]), distances_Bk.shape)
         # The padding of a short list lies infinitely far, and infinity times no rivalry is no number.
         distances_Bk = np.where(mask_Bk, distances_Bk, np.float32(2))
-        wide_BkM = candidates_BkM.astype(np.float32)
-        similar_BkS = self.similarities(query_BM[:, None], wide_BkM)
-        among_BkkS = self.similarities(wide_BkM[:, :, None], wide_BkM[:, None])
+        candidates = self.apart(candidates_BkM)
+        similar_BkS = self.similarities(self.apart(query_BM[:, None]), candidates)
+        among_BkkS = self.similarities(candidates.at(_ALL, _ALL, None), candidates.at(_ALL, None))
         features_BkF = listwise_features(
             similar_BkS, distances_Bk, rivalry(self.pair_logits(among_BkkS), groups_Bk, mask_Bk)
         )

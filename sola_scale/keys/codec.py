@@ -1,6 +1,7 @@
 """Calibrations as bytes: safetensors with JSON metadata, checked on the way in, never pickled."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sola_scale.backbone import View
-from sola_scale.backbone.views import TOKENS
+from sola_scale.backbone.reading import WORDS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.heads import Head
 from sola_scale.keys.lexicon import Lexicon
 from sola_scale.keys.scorer import Perceptron
 
-FORMAT = 2
+FORMAT = 3
 MAX_BYTES = 256 << 20
 """Nothing larger is read: the widest models need some tens of MiB."""
 _META = "sola_calibration"
@@ -34,7 +35,7 @@ def pack(calibration: Calibration) -> bytes:
         tensors[f"head.{place}.matrix"] = head.matrix_DK
     lexicon = calibration.lexicon
     if lexicon is not None:
-        # float32 holds the number of any token exactly
+        # float32 holds the number of any word exactly
         tensors["lexicon.word"], tensors["lexicon.weight"] = lexicon.word_N, lexicon.weight_N
     for name in ("pair", "listwise"):
         tensors |= _scorer_tensors(name, getattr(calibration, name))
@@ -42,7 +43,7 @@ def pack(calibration: Calibration) -> bytes:
         "format": FORMAT,
         "views": [[view.layer, view.pooling] for view in calibration.views],
         "heads": [[head.view, head.unit] for head in heads],
-        "lexicon": [lexicon.view, lexicon.places] if lexicon else None,
+        "lexicon": [lexicon.view, lexicon.places, lexicon.unknown] if lexicon else None,
         "threshold": calibration.threshold,
         "false_fire": calibration.false_fire,
         "model": calibration.model,
@@ -66,7 +67,7 @@ def unpack(data: bytes) -> Calibration:
         tensors = load(data)
         if described["format"] not in {1, FORMAT}:
             raise CalibrationError(
-                f"calibration format {described['format']} is not known; this version reads 1 to {FORMAT}"
+                f"calibration format {described['format']} is not known; this version reads 1 and {FORMAT}: calibrate again"
             )
         return _assemble(described, tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -111,14 +112,17 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
     )
 
 
-def _lexicon(described: list[int] | None, tensors: Tensors) -> Lexicon | None:
+def _lexicon(described: list[float] | None, tensors: Tensors) -> Lexicon | None:
     if described is None:
         return None
-    view, places = described
+    view, places, unknown = described
     word_N, weight_N = tensors["lexicon.word"].astype(np.int64), tensors["lexicon.weight"]
-    if word_N.shape != weight_N.shape or word_N.ndim != 1 or not 0 < places <= TOKENS:
+    fits = word_N.shape == weight_N.shape and word_N.ndim == 1 and bool((np.diff(word_N) > 0).all())
+    if not fits or not 0 < places <= WORDS or not 0 <= unknown < math.inf:
         raise CalibrationError("the calibration is damaged: its lexicon does not fit together")
-    return Lexicon(view=int(view), places=int(places), word_N=word_N, weight_N=weight_N)
+    return Lexicon(
+        view=int(view), places=int(places), word_N=word_N, weight_N=weight_N, unknown=float(unknown)
+    )
 
 
 def _scorer_tensors(name: str, scorer: Perceptron | None) -> Tensors:

@@ -17,13 +17,16 @@ from sola_scale.keys.calibration import Calibration, Keys, listwise_features
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.heads import Head, fit_head
 from sola_scale.keys.layout import Layout, Part, default_layout
-from sola_scale.keys.lexicon import Lexicon, fit_lexicon, vocabulary
+from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, fit_lexicon
 from sola_scale.keys.pairs import KINDS, Pairs
 from sola_scale.keys.perceptron import fit_perceptron
 from sola_scale.keys.problems import Problems, pose
 from sola_scale.keys.scorer import Floats, Perceptron, rivalry, sigmoid
 
 Bools = NDArray[np.bool_]
+_ALL = slice(None)
+_NEAR_MISS_WEIGHT = np.float32(4)
+_ALL_COVERED = 0.999
 
 
 def capture_all(
@@ -71,7 +74,6 @@ def fit_calibration(
         views_NVD,
         layout,
         model=fingerprint(backbone)["model"],
-        spelling=vocabulary(backbone.tokenizer),
         false_fire=false_fire,
         seed=seed,
         note=note,
@@ -84,7 +86,6 @@ def fit_from_views(
     layout: Layout,
     *,
     model: str,
-    spelling: Sequence[str] | None = None,
     false_fire: float = 0.01,
     seed: int = 0,
     folds: int = 3,
@@ -93,8 +94,7 @@ def fit_from_views(
     """Fit from views that are at hand: ``views_NVD`` has the texts of ``corpus`` and the views of ``layout``.
 
     Heads are fitted on the other folds of questions before a fold's problems are posed: a head is too good on the
-    pairs it was fitted on, and a scorer or a threshold fitted on those would trust it too much. ``spelling`` is the
-    tokenizer's vocabulary, for a layout that compares words.
+    pairs it was fitted on, and a scorer or a threshold fitted on those would trust it too much.
 
     Raises:
         CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
@@ -103,7 +103,7 @@ def fit_from_views(
     fold_N = (
         np.random.default_rng(seed).permutation(int(corpus.question_N.max()) + 1)[corpus.question_N] % folds
     )
-    lexicon = _fit_lexicon(views_NVD, layout, spelling)
+    lexicon = _fit_lexicon(views_NVD, layout)
     features, problems = [], []
     for fold in range(folds):
         heads = _fit_heads(corpus, views_NVD, layout, fold_N != fold)
@@ -155,13 +155,11 @@ def _fit_heads(corpus: Corpus, views_NVD: NDArray[np.floating], layout: Layout, 
     ]
 
 
-def _fit_lexicon(
-    views_NVD: NDArray[np.floating], layout: Layout, spelling: Sequence[str] | None
-) -> Lexicon | None:
+def _fit_lexicon(views_NVD: NDArray[np.floating], layout: Layout) -> Lexicon | None:
     if layout.words is None:
         return None
     place = layout.views.index(layout.words)
-    return fit_lexicon(views_NVD[:, place], spelling, view=place)
+    return fit_lexicon(views_NVD[:, place], view=place)
 
 
 def _draft(layout: Layout, heads: list[Head], lexicon: Lexicon | None, model: str) -> Calibration:
@@ -189,13 +187,13 @@ class _Similarities:
 
     @staticmethod
     def of(draft: Calibration, keys: Keys, problems: Problems) -> "_Similarities":
-        wide_NM = keys.verification_BM.astype(np.float32)
         similar, among = [], []
         for start in range(0, len(problems), 256):
             block = slice(start, start + 256)
-            candidate_BkM = wide_NM[problems.candidate_Qk[block]]
-            similar.append(draft.similarities(wide_NM[problems.query_Q[block], None], candidate_BkM))
-            among.append(draft.similarities(candidate_BkM[:, :, None], candidate_BkM[:, None]))
+            query = draft.apart(keys.verification_BM[problems.query_Q[block], None])
+            candidates = draft.apart(keys.verification_BM[problems.candidate_Qk[block]])
+            similar.append(draft.similarities(query, candidates))
+            among.append(draft.similarities(candidates.at(_ALL, _ALL, None), candidates.at(_ALL, None)))
         return _Similarities(
             similar_QkS=np.concatenate(similar),
             among_QkkS=np.concatenate(among),
@@ -221,32 +219,42 @@ def _fit_scorers(
     seed: int,
 ) -> _Fitted:
     """Fit both scorers on all folds; set the threshold on scores from scorers that did not see the fold."""
+    weights = [_weights(corpus, posed) for posed in problems]
     pair = _fit(
-        [(part.similar_QkS, posed.label_Qk) for part, posed in zip(similar, problems, strict=True)], seed
+        [
+            _Examples(part.similar_QkS, posed.label_Qk, weight_Qk)
+            for part, posed, weight_Qk in zip(similar, problems, weights, strict=True)
+        ],
+        seed,
     )
     weighing = replace(draft, pair=pair)
     lists = [
-        (_list_features(weighing, part), posed.label_Qk)
-        for part, posed in zip(similar, problems, strict=True)
+        _Examples(_list_features(weighing, part), posed.label_Qk, weight_Qk)
+        for part, posed, weight_Qk in zip(similar, problems, weights, strict=True)
     ]
     scores = []
-    for held, (features_QkF, _) in enumerate(lists):
+    for held, examples in enumerate(lists):
         seen = _fit([part for place, part in enumerate(lists) if place != held], seed)
-        scores.append(sigmoid(seen(features_QkF)))
+        scores.append(sigmoid(seen(examples.features_QkF)))
     score_Qk = np.concatenate(scores)
     unknown_Q = np.concatenate([~posed.known_Q for posed in problems])
-    role_Q = np.concatenate([_roles(corpus, posed) for posed in problems])
+    role_Q = np.concatenate(
+        [_roles(corpus, posed, part, draft) for posed, part in zip(problems, similar, strict=True)]
+    )
     threshold = choose_threshold(score_Qk.max(axis=1)[unknown_Q], role_Q[unknown_Q], false_fire)
     return _Fitted(pair, _fit(lists, seed), threshold)
 
 
-def _roles(corpus: Corpus, posed: Problems) -> NDArray[np.int64]:
+def _roles(corpus: Corpus, posed: Problems, similar: _Similarities, draft: Calibration) -> NDArray[np.int64]:
     """The role of each query among its candidates: a question that meets another one of its subject is a near miss."""
     role_Q = corpus.role_N[posed.query_Q]
     subject_Qk = corpus.subject_N[posed.candidate_Qk]
-    meets_Q = (subject_Qk == corpus.subject_N[posed.query_Q, None]).any(axis=1)
-    near_Q = (role_Q == ASKED) & meets_Q
-    return np.where(near_Q, KINDS.index("same-subject"), role_Q)
+    near_Qk = subject_Qk == corpus.subject_N[posed.query_Q, None]
+    if draft.lexicon is not None:
+        # pairs do not say of every two questions that they share a subject; the names they hold do
+        places = [len(draft.heads) + place for place in NAMES_COVERED]
+        near_Qk |= (similar.similar_QkS[..., places] > _ALL_COVERED).all(axis=-1)
+    return np.where((role_Q == ASKED) & near_Qk.any(axis=1), KINDS.index("same-subject"), role_Q)
 
 
 def choose_threshold(best_Q: Floats, role_Q: NDArray[np.int64], false_fire: float) -> float:
@@ -271,7 +279,26 @@ def _list_features(weighing: Calibration, similar: _Similarities) -> Floats:
     return listwise_features(similar.similar_QkS, similar.distance_Qk, rivals_Qkk)
 
 
-def _fit(parts: list[tuple[Floats, Bools]], seed: int) -> Perceptron:
-    features = np.concatenate([part.reshape(-1, part.shape[-1]) for part, _ in parts])
-    labels = np.concatenate([label.reshape(-1) for _, label in parts])
-    return fit_perceptron(features, labels, seed=seed)
+class _Examples(NamedTuple):
+    """What a scorer is fitted on."""
+
+    features_QkF: Floats
+    label_Qk: Bools
+    weight_Qk: Floats
+
+
+def _weights(corpus: Corpus, posed: Problems) -> Floats:
+    """What each candidate counts: other questions about the query's subject more, for they are few and decide."""
+    subject_Qk = corpus.subject_N[posed.candidate_Qk]
+    near_Qk = (subject_Qk == corpus.subject_N[posed.query_Q, None]) & ~posed.label_Qk
+    return np.where(near_Qk, _NEAR_MISS_WEIGHT, np.float32(1))
+
+
+def _fit(parts: list[_Examples], seed: int) -> Perceptron:
+    width = parts[0].features_QkF.shape[-1]
+    return fit_perceptron(
+        np.concatenate([part.features_QkF.reshape(-1, width) for part in parts]),
+        np.concatenate([part.label_Qk.reshape(-1) for part in parts]),
+        seed=seed,
+        weights_N=np.concatenate([part.weight_Qk.reshape(-1) for part in parts]),
+    )

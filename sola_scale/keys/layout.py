@@ -22,16 +22,13 @@ class Part(NamedTuple):
 
 
 _PARTS: tuple[tuple[int, Pooling, int, Shared], ...] = (
-    (1, "mean", 80, "subject"),
-    (4, "mean", 56, "subject"),
-    (8, "mean", 56, "question"),
-    (16, "mean", 56, "question"),
-    (24, "mean", 64, "relation"),
+    (0, "frame", 96, "question"),
     (12, "last", 40, "question"),
     (20, "last", 48, "relation"),
     (24, "last", 64, "relation"),
+    (24, "mean", 64, "relation"),
 )
-"""Layer of the default model, pooling, floats, what is shared: 464 floats; with 24 tokens 1 KiB in float16."""
+"""Layer of the default model, pooling, floats, what is shared: 312 floats; with 24 words 816 bytes in float16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,7 @@ class Layout:
     heads: tuple[Part, ...]
     """The parts of the verification vector."""
     words: View | None = None
-    """The view of the tokens, if words are compared as well."""
+    """The view of the words, if they are compared as well."""
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -64,7 +61,7 @@ def default_layout(layers: int, before_layer: int | None = None) -> Layout:
     last = min(before_layer, layers) if before_layer is not None else max(1, round(26 * layers / 30))
 
     def at(layer: int) -> int:
-        return min(last, max(1, round(layer * last / 26)))
+        return min(last, max(1, round(layer * last / 26))) if layer else 0
 
     heads = tuple(Part(View(at(layer), pooling), dim, shared) for layer, pooling, dim, shared in _PARTS)
-    return Layout(retrieval=View(at(1), "mean"), heads=heads, words=View(0, "tokens"))
+    return Layout(retrieval=View(at(1), "mean"), heads=heads, words=View(0, "words"))

@@ -2,28 +2,50 @@
 
 Pooled hidden states tell "the mother of" from "the father of", NGC 634 from NGC 4293, or Best Male from Best Female
 only faintly; the words themselves do so at once. Words are weighed by how rare they are among the texts of the fit
-(Spärck Jones 1972): what a prompt's rare words leave uncovered in the other one is what tells the two apart.
+(Spärck Jones 1972); those of names, which say whom a prompt speaks of, and the others are weighed apart.
 
-Shape legend: N tokens of the vocabulary or texts, B prompts, k candidates, T token places, D view width, F features.
+Shape legend: N words known, B prompts, k candidates, W word places, F features.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.backbone.views import DIGIT, TOKENS
+from sola_scale.backbone.reading import DIGIT, DIGITS, WORDS
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-FEATURES = 6
+FEATURES = 16
+_SIDE = 7
+SWAPPED = (*range(_SIDE, 2 * _SIDE), *range(_SIDE), 14, 15)
+"""The order the features take when the two prompts change places."""
+NAMES_COVERED = (0, _SIDE)
+"""Where the covered shares of the names lie, the left prompt's and the right one's."""
 _SCALE = np.float32(5)
 """Uncovered weight at which a likeness has fallen to 1/e: about one word that no text of the fit holds twice."""
-SWAPPED = (1, 0, 3, 2, 5, 4)
-"""The order the features take when the two prompts change places."""
+_OF_ONE_STEM = np.float32(0.5)
+"""What a word leaves uncovered if the other prompt has not it but one of its stem."""
+
+
+class Words(NamedTuple):
+    """Prompts as their words, the last one first; ``[..., W]`` each."""
+
+    number: Ints
+    """Equal for equal words; 0 where there is none."""
+    stem: Ints
+    """Equal for words that begin alike."""
+    name: Bools
+    """Which of them belong to names."""
+    weight: Floats
+    """How much each of them says."""
+
+    def at(self, *index: "int | slice | None") -> "Words":
+        """Index every array alike."""
+        return Words(self.number[index], self.stem[index], self.name[index], self.weight[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,91 +53,99 @@ class Lexicon:
     """Words and their weights."""
 
     view: int
-    """The place of the tokens on the view axis."""
+    """The place of the words on the view axis."""
     places: int
-    """Tokens kept of a prompt."""
+    """Words kept of a prompt."""
     word_N: Ints
-    """By token, the word it stands for: spellings that differ in capitals or the space before are one word."""
+    """Numbers of the words that were met, ascending."""
     weight_N: Floats
-    """By token, the weight of its word."""
+    """Their weights."""
+    unknown: float
+    """Weight of a word that was never met."""
 
     @property
     def dim(self) -> int:
-        """Numbers a prompt's tokens take."""
-        return 2 * self.places
+        """Numbers a prompt's words take."""
+        return DIGITS * self.places
 
-    def likeness(self, left: NDArray[np.floating], right: NDArray[np.floating]) -> Floats:
-        """How far the words of two prompts cover each other: ``[..., F]`` from digits ``[..., 2T]`` that broadcast.
+    def read(self, digits: NDArray[np.floating]) -> Words:
+        """Read prompts ``[..., DIGITS * W]``; no more places are given than the longest of them has words."""
+        whole = digits.astype(np.int64).reshape(*digits.shape[:-1], -1, DIGITS)
+        used = int((whole[..., 0] != 0).reshape(-1, whole.shape[-2]).any(axis=0).sum())
+        whole = whole[..., : max(used, 1), :]
+        number, stem = _whole(whole[..., 0], whole[..., 1]), _whole(whole[..., 2], whole[..., 3])
+        return Words(number, stem, whole[..., 0] < 0, self._weigh(number))
 
-        For the left prompt and for the right one: the covered share of its weight, ``exp`` of minus the uncovered
-        weight, and of minus the heaviest uncovered word. All lie in 0 to 1, and are 1 between equal prompts.
+    def likeness(self, left: Words, right: Words) -> Floats:
+        """How far the words of two prompts cover each other: ``[..., F]`` from words that broadcast.
+
+        For the left prompt, then for the right one: of its names, and of its other words, the covered share of the
+        weight, ``exp`` of minus the uncovered weight and of minus the heaviest uncovered word; and the covered share of
+        all. Then, for names and for other words, whichever prompt is covered better. All lie in 0 to 1, and are 1
+        between equal prompts.
         """
-        left_T, right_T = self._tokens(left), self._tokens(right)
-        same_TT = self._words(left_T, -1)[..., :, None] == self._words(right_T, -2)[..., None, :]
-        sides = [
-            self._coverage(left_T, same_TT.any(axis=-1)),
-            self._coverage(right_T, same_TT.any(axis=-2)),
+        there = (left.number > 0)[..., :, None]
+        same_WW = (left.number[..., :, None] == right.number[..., None, :]) & there
+        alike_WW = (left.stem[..., :, None] == right.stem[..., None, :]) & there
+        features = [
+            *_side(left, same_WW.any(axis=-1), alike_WW.any(axis=-1)),
+            *_side(right, same_WW.any(axis=-2), alike_WW.any(axis=-2)),
         ]
-        features: Floats = np.stack([side[part] for part in range(3) for side in sides], axis=-1)
-        return features
+        features += [np.maximum(features[place], features[place + _SIDE]) for place in (1, 4)]
+        stacked: Floats = np.stack(features, axis=-1)
+        return stacked
 
-    def _tokens(self, digits: NDArray[np.floating]) -> Ints:
-        tokens_T = read_tokens(digits)
-        # what the vocabulary does not know is as good as absent
-        return np.where(tokens_T < len(self.word_N), tokens_T, -1)
-
-    def _words(self, tokens: Ints, absent: int) -> Ints:
-        return np.where(tokens >= 0, self.word_N[tokens], absent)
-
-    def _coverage(self, tokens: Ints, covered: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-        weight = np.where(tokens >= 0, self.weight_N[tokens], np.float32(0))
-        bare = np.where(covered, np.float32(0), np.broadcast_to(weight, covered.shape))
-        uncovered = bare.sum(axis=-1)
-        share = 1 - uncovered / np.maximum(weight.sum(axis=-1), np.float32(1e-6))
-        return share, np.exp(-uncovered / _SCALE), np.exp(-bare.max(axis=-1) / _SCALE)
+    def _weigh(self, number: Ints) -> Floats:
+        if not len(self.word_N):
+            return np.where(number > 0, np.float32(self.unknown), np.float32(0))
+        place = np.minimum(np.searchsorted(self.word_N, number), len(self.word_N) - 1)
+        met = np.where(self.word_N[place] == number, self.weight_N[place], np.float32(self.unknown))
+        return np.where(number > 0, met, np.float32(0))
 
 
-def read_tokens(digits: NDArray[np.floating]) -> Ints:
-    """Tokens ``[..., T]`` from digits ``[..., 2T]``, see `sola_scale.backbone.views.token_row`; -1 where there is none."""
-    whole = digits.astype(np.int64)
-    tokens_T: Ints = np.maximum((whole[..., 0::2] - 1) * DIGIT + whole[..., 1::2], -1)
-    return tokens_T
-
-
-def fit_lexicon(digits_BD: NDArray[np.floating], spelling_N: Sequence[str] | None, *, view: int) -> Lexicon:
+def fit_lexicon(digits_BD: NDArray[np.floating], *, view: int) -> Lexicon:
     """Weigh words by how many texts hold them.
 
     Args:
-        digits_BD: the texts' view of their tokens, ``[B, D]``.
-        spelling_N: the vocabulary, as written; None takes every token for a word of its own.
+        digits_BD: the texts' view of their words, ``[B, D]``.
         view: place of that view on the view axis.
     """
-    places = min(TOKENS, digits_BD.shape[1] // 2)
-    tokens_BT = read_tokens(digits_BD[:, : 2 * places])
-    size = len(spelling_N) if spelling_N is not None else int(tokens_BT.max(initial=0)) + 1
-    word_N = np.arange(size) if spelling_N is None else _words_of(spelling_N)
-    held_N = np.zeros(size, np.int64)
-    for tokens_T in tokens_BT:
-        held_N[np.unique(word_N[tokens_T[tokens_T >= 0]])] += 1
-    weight_N = np.log((len(tokens_BT) + 1) / (held_N[word_N] + 1)).astype(np.float32)
-    return Lexicon(view=view, places=places, word_N=word_N, weight_N=weight_N)
-
-
-def vocabulary(tokenizer: Any) -> list[str]:
-    """The spelling of every token, by number."""
-    spellings: list[str] = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    return spellings
-
-
-def _words_of(spelling_N: Sequence[str]) -> Ints:
-    """Number the words: the first token of a word gives it its number."""
-    first: dict[str, int] = {}
-    return np.array(
-        [first.setdefault(_plain(text) or text, number) for number, text in enumerate(spelling_N)],
-        dtype=np.int64,
+    places = min(WORDS, digits_BD.shape[1] // DIGITS)
+    blank = Lexicon(
+        view=view, places=places, word_N=np.zeros(0, np.int64), weight_N=np.zeros(0, np.float32), unknown=0.0
+    )
+    number_BW = blank.read(digits_BD[:, : blank.dim]).number
+    held = np.concatenate([np.unique(number_W[number_W > 0]) for number_W in number_BW])
+    word_N, count_N = np.unique(held, return_counts=True)
+    texts = len(digits_BD) + 1
+    return Lexicon(
+        view=view,
+        places=places,
+        word_N=word_N,
+        weight_N=np.log(texts / (count_N + 1)).astype(np.float32),
+        unknown=float(np.log(texts)),
     )
 
 
-def _plain(text: str | None) -> str:
-    # the marks that byte-level and sentence-piece vocabularies put for a space
-    return (text or "").lstrip("\u0120\u2581 ").lower()
+def _whole(high: Ints, low: Ints) -> Ints:
+    return np.where(high != 0, (np.abs(high) - 1) * DIGIT + low + 1, 0)
+
+
+def _side(words: Words, same: Bools, alike: Bools) -> list[Floats]:
+    """Seven features of one of the prompts."""
+    bare = np.where(same, np.float32(0), np.where(alike, _OF_ONE_STEM, np.float32(1))) * words.weight
+    features: list[Floats] = []
+    for kind in (words.name, ~words.name):
+        weight, uncovered = (words.weight * kind).sum(axis=-1), bare * kind
+        features += [
+            _share(uncovered.sum(axis=-1), weight),
+            np.exp(-uncovered.sum(axis=-1) / _SCALE),
+            np.exp(-uncovered.max(axis=-1) / _SCALE),
+        ]
+    return [*features, _share(bare.sum(axis=-1), words.weight.sum(axis=-1))]
+
+
+def _share(uncovered: Floats, weight: Floats) -> Floats:
+    """The covered share; all of nothing is covered."""
+    share: Floats = (1 - uncovered / np.maximum(weight, np.float32(1e-6))).astype(np.float32, copy=False)
+    return np.broadcast_to(share, uncovered.shape)

@@ -1,9 +1,14 @@
-"""Fitting the small perceptrons with scikit-learn; what is kept is their arrays."""
+"""Fitting the small perceptrons; what is kept is their arrays.
 
-from typing import Any
+Shape legend: N examples, F features, B examples of a step.
+"""
+
+import itertools
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.scorer import Floats, Perceptron
@@ -12,14 +17,17 @@ HIDDEN = (64, 32)
 MEMBERS = 3
 """Perceptrons fitted from different starts, of which the mean logit counts: the hardest strangers' scores, which set the
 threshold, vary much from one start to the next."""
-_BATCH = 256
-_STEPS = 2500
+_BATCH = 2048
+_RATE = 2e-3
+_STEPS = 1500
 """Optimiser steps at least: few examples are passed over more often."""
-_EPOCHS = (12, 200)
+_EPOCHS = (6, 200)
 
 
-def fit_perceptron(features_NF: Floats, labels_N: NDArray[np.bool_], *, seed: int) -> Perceptron:
-    """Fit P(label | features) by log loss, as the mean of `MEMBERS`; equal input and seed give equal arrays.
+def fit_perceptron(
+    features_NF: Floats, labels_N: NDArray[np.bool_], *, seed: int, weights_N: Floats | None = None
+) -> Perceptron:
+    """Fit P(label | features) by weighted log loss, as the mean of `MEMBERS`; equal input and seed give equal arrays.
 
     Raises:
         CalibrationError: all labels are equal.
@@ -28,27 +36,35 @@ def fit_perceptron(features_NF: Floats, labels_N: NDArray[np.bool_], *, seed: in
         raise CalibrationError(
             "no paraphrase finds its own question among its neighbours: the views carry nothing"
         )
-    mean_F = features_NF.mean(axis=0, dtype=np.float64)
-    scale_F = features_NF.std(axis=0, dtype=np.float64) + 1e-6
-    standard_NF = (features_NF - mean_F) / scale_F
-    models = [_fit_member(standard_NF, labels_N, seed=seed + member) for member in range(MEMBERS)]
+    mean_F = features_NF.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale_F = (features_NF.std(axis=0, dtype=np.float64) + 1e-4).astype(np.float32)
+    examples = (
+        torch.from_numpy((features_NF - mean_F) / scale_F),
+        torch.from_numpy(labels_N.astype(np.float32)),
+        torch.from_numpy(np.ones(len(labels_N), np.float32) if weights_N is None else weights_N),
+    )
+    # Products of so few numbers are not worth sharing: threads would wait for one another.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        members = [_fit_member(*examples, seed=seed + member) for member in range(MEMBERS)]
+    finally:
+        torch.set_num_threads(threads)
     depth = len(HIDDEN) + 1
     return Perceptron(
-        mean_F=mean_F.astype(np.float32),
-        scale_F=scale_F.astype(np.float32),
-        weights=tuple(_beside([model.coefs_[layer] for model in models], layer) for layer in range(depth)),
-        biases=tuple(
-            _biases([model.intercepts_[layer] for model in models], layer) for layer in range(depth)
-        ),
+        mean_F=mean_F,
+        scale_F=scale_F,
+        weights=tuple(_beside([member[layer][0] for member in members], layer) for layer in range(depth)),
+        biases=tuple(_biases([member[layer][1] for member in members], layer) for layer in range(depth)),
     )
 
 
-def _beside(weights: list[NDArray[Any]], layer: int) -> Floats:
+def _beside(weights: list[Floats], layer: int) -> Floats:
     """Put the members' weights side by side: one input for all, no paths between them, the mean at the end."""
     if layer == 0:
-        return np.concatenate(weights, axis=1).astype(np.float32)
+        return np.concatenate(weights, axis=1)
     if layer == len(HIDDEN):
-        return np.concatenate(weights, axis=0).astype(np.float32) / np.float32(len(weights))
+        return np.concatenate(weights, axis=0) / np.float32(len(weights))
     rows, columns = weights[0].shape
     blocks = np.zeros((len(weights) * rows, len(weights) * columns), np.float32)
     for member, weight in enumerate(weights):
@@ -56,37 +72,41 @@ def _beside(weights: list[NDArray[Any]], layer: int) -> Floats:
     return blocks
 
 
-def _biases(biases: list[NDArray[Any]], layer: int) -> Floats:
-    together = np.mean(biases, axis=0) if layer == len(HIDDEN) else np.concatenate(biases)
-    return np.asarray(together, np.float32)
+def _biases(biases: list[Floats], layer: int) -> Floats:
+    return np.asarray(np.mean(biases, axis=0) if layer == len(HIDDEN) else np.concatenate(biases), np.float32)
 
 
-def _fit_member(features_NF: NDArray[np.floating], labels_N: NDArray[np.bool_], *, seed: int) -> Any:
-    from sklearn.neural_network import MLPClassifier
+def _fit_member(
+    features_NF: Tensor, labels_N: Tensor, weights_N: Tensor, *, seed: int
+) -> list[tuple[Floats, Floats]]:
+    """Adam with a rate that rises and falls once (Smith and Topin 2017); weight and bias by layer."""
+    batch = min(_BATCH, len(labels_N))
+    per_epoch = -(-len(labels_N) // batch)
+    epochs = int(np.clip(-(-_STEPS // per_epoch), *_EPOCHS))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        network = _network(features_NF.shape[1])
+        optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, _RATE, total_steps=epochs * per_epoch, pct_start=0.1
+        )
+        for _ in range(epochs):
+            for rows_B in torch.split(torch.randperm(len(labels_N), generator=generator), batch):
+                loss = nn.functional.binary_cross_entropy_with_logits(
+                    network(features_NF[rows_B])[:, 0], labels_N[rows_B], weight=weights_N[rows_B]
+                )
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+    linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+    return [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in linear]
 
-    batch = min(_BATCH, len(features_NF))
-    epochs = int(np.clip(-(-_STEPS * batch // len(features_NF)), *_EPOCHS))
-    model: Any = MLPClassifier(
-        hidden_layer_sizes=HIDDEN,
-        alpha=1e-4,
-        batch_size=batch,
-        max_iter=epochs,
-        n_iter_no_change=epochs,
-        tol=0.0,
-        random_state=seed,
-    )
-    _fit_quietly(model, features_NF, labels_N)
-    return model
 
-
-def _fit_quietly(model: Any, features_NF: NDArray[np.floating], labels_N: NDArray[np.bool_]) -> None:
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    # Products of 256 by 64 are too small to share: with more threads they wait for one another, ten times as long.
-    with warnings.catch_warnings(), threadpool_limits(limits=1):
-        # a fixed number of epochs is the stopping rule, reached every time
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features_NF.astype(np.float32), labels_N)
+def _network(features: int) -> nn.Sequential:
+    widths = [features, *HIDDEN]
+    layers: list[nn.Module] = []
+    for wide, narrow in itertools.pairwise(widths):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sola_scale.analysis.files import read_fitting_pairs, read_trial, split_kamel
+from sola_scale.analysis.files import names_relation_of, read_fitting_pairs, read_trial, split_kamel
 
 
 def _write(folder, name, records):
@@ -109,3 +109,18 @@ def test_groups_that_share_a_phrasing_are_one_question(folder):
     """The second MQuAKE group, which shares a phrasing with the first, is left out."""
     prompts = {pair.prompt for pair in read_fitting_pairs(folder, questions=1, crowd=0)}
     assert len(prompts & {"a?", "x?"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "same"),
+    [
+        ("The record label of Ray Guns is", True),
+        ("Ray Guns record label", True),
+        ("The father of Ray Guns is", False),
+        ("The part of of Ray Guns is", False),
+        ("The label owner of Ray Guns is", False),
+    ],
+)
+def test_a_neighbour_that_names_the_edits_relation_is_none(neighbour, same):
+    """A zsRE neighbour whose relation the edit's prompt holds word for word asks what the edit answers."""
+    assert names_relation_of("Which was the record label for Ray Guns?", neighbour, "Ray Guns") is same

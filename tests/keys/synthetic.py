@@ -4,14 +4,21 @@ import numpy as np
 import torch
 
 from sola_scale.backbone import View
-from sola_scale.backbone.views import token_row
+from sola_scale.backbone.reading import Reading
+from sola_scale.backbone.spelling import Spelling
 from sola_scale.keys import Layout, Negative, Pairs
 from sola_scale.keys.corpus import Corpus, corpus_of
 from sola_scale.keys.layout import Part
 
-WORDS, EARLY, LATE = View(0, "tokens"), View(1, "mean"), View(3, "last")
+WORDS, EARLY, LATE = View(0, "words"), View(1, "mean"), View(3, "last")
 LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=(Part(EARLY, 32), Part(LATE, 32)), words=WORDS)
 WIDTH = 64
+SPELLING = Spelling(
+    [
+        f" {'word' if number % 2 else 'Name'}{chr(97 + number % 26)}{chr(97 + number // 26)}"
+        for number in range(400)
+    ]
+)
 
 
 def pairs_of(subjects: int = 40, relations: int = 8) -> list[Pairs]:
@@ -37,7 +44,7 @@ def pairs_of(subjects: int = 40, relations: int = 8) -> list[Pairs]:
 
 
 def views_of(corpus: Corpus, seed: int = 0, noise: float = 1.0) -> np.ndarray:
-    """Views ``[N, 3, D]``: the tokens; an early one with the subject and a late one with the relation, under style noise.
+    """Views ``[N, 3, D]``: the words; an early one with the subject and a late one with the relation, under style noise.
 
     Only two of three phrasings name the relation.
     """
@@ -48,17 +55,17 @@ def views_of(corpus: Corpus, seed: int = 0, noise: float = 1.0) -> np.ndarray:
     for row, text in enumerate(corpus.texts):
         subject, relation, phrasing = map(int, text.split())
         named = [100 + relation] if phrasing % 3 else []
-        views[row, 0] = tokens_row([200 + phrasing, subject, *named])
+        views[row, 0] = words_row([200 + phrasing, subject, *named])
         for view, (one, other) in enumerate([(2.0, 0.7), (0.7, 2.0)], start=1):
             signal = one * subjects[subject] + other * relations[relation]
             views[row, view] = signal + noise * (rng.normal(size=6) @ style) + 0.2 * rng.normal(size=WIDTH)
     return views
 
 
-def tokens_row(tokens: list[int]) -> np.ndarray:
-    """The view of these tokens."""
+def words_row(tokens: list[int]) -> np.ndarray:
+    """The view of these words: the even ones are names."""
     ids_1T = torch.tensor([tokens])
-    return token_row(ids_1T, torch.ones_like(ids_1T), WIDTH)[0].numpy()
+    return Reading(SPELLING, ids_1T, torch.ones_like(ids_1T)).rows(WIDTH)[0].numpy()
 
 
 def corpus() -> Corpus:

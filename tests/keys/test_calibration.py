@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sola_scale.backbone import View
-from sola_scale.backbone.views import TOKENS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys import Calibration
 from sola_scale.keys.corpus import ASKED
@@ -47,7 +46,7 @@ def test_keys_have_the_declared_sizes(calibration, views):
     assert keys.retrieval_BR.shape == (5, calibration.retrieval_dim)
     assert keys.verification_BM.shape == (5, calibration.verification_dim)
     assert keys.verification_BM.dtype == np.float16
-    assert calibration.key_bytes == 2 * (32 + 32 + 32 + 2 * TOKENS)
+    assert calibration.key_bytes == 2 * (32 + 32 + 32 + calibration.lexicon.dim)
 
 
 def test_a_prompt_has_the_same_key_in_any_batch(calibration, views):

@@ -26,7 +26,7 @@ def test_round_trip_keeps_every_decision(calibration, views):
 
 
 def test_a_lexicon_that_does_not_fit_is_refused(calibration):
-    """Words without weights, or more tokens than a view holds, are a CalibrationError."""
+    """Words without weights, or more of them than a view holds, are a CalibrationError."""
     lexicon = calibration.lexicon
     assert lexicon is not None
     short = dataclasses.replace(lexicon, weight_N=lexicon.weight_N[:-1])

@@ -2,17 +2,17 @@
 
 import pytest
 
-from sola_scale.backbone.views import TOKENS
+from sola_scale.backbone.reading import DIGITS, WORDS
 from sola_scale.keys import default_layout
 
 
 def test_the_default_model_has_its_chosen_views():
-    """Thirty layers: eight parts of 464 floats and 24 tokens, none above the input of layer 26, retrieval at layer 1."""
+    """Thirty layers: five parts of 312 floats and 24 words, none above the input of layer 26, retrieval at layer 1."""
     layout = default_layout(30)
-    assert sum(part.dim for part in layout.heads) == 464
+    assert sum(part.dim for part in layout.heads) == 312
     assert max(view.layer for view in layout.views) <= 26
     assert layout.retrieval.layer == 1
-    assert 2 * (layout.retrieval_dim + 464 + 2 * TOKENS) <= 1536
+    assert 2 * (layout.retrieval_dim + 312 + DIGITS * WORDS) <= 1536
 
 
 @pytest.mark.parametrize(("layers", "before"), [(4, 2), (12, 9), (30, 26), (80, 70), (2, 1)])

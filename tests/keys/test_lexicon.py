@@ -3,80 +3,103 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sola_scale.backbone.views import DIGIT, TOKENS, token_row
-from sola_scale.keys.lexicon import FEATURES, SWAPPED, Lexicon, fit_lexicon, read_tokens
+from sola_scale.backbone.reading import DIGITS, WORDS, Reading
+from sola_scale.backbone.spelling import Spelling
+from sola_scale.keys.lexicon import FEATURES, SWAPPED, Lexicon, Words, fit_lexicon
 
-WIDTH = 2 * TOKENS
-SPELLINGS = ["the", "\u0120the", "The", "\u2581Paris", "\u0120Rome", "of", "capital", "9", "\u0120"]
+WIDTH = DIGITS * WORDS
+TEXTS = ["the", "capital", "of", "Paris", "Rome", "city", "capitals"]
+SPELLING = Spelling([f" {text}" for text in TEXTS])
 
 
-def rows_of(*prompts: list[int]) -> np.ndarray:
-    """Views of prompts given as tokens, padded on the left."""
-    width = max(map(len, prompts))
-    ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return token_row(ids_BT, mask_BT, WIDTH).numpy().astype(np.float16)
+def rows_of(*prompts: str) -> np.ndarray:
+    """Views of prompts, padded on the left."""
+    tokens = [[TEXTS.index(text) for text in prompt.split()] for prompt in prompts]
+    width = max(map(len, tokens))
+    ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in tokens])
+    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in tokens])
+    return Reading(SPELLING, ids_BT, mask_BT).rows(WIDTH).numpy().astype(np.float16)
 
 
 @pytest.fixture
 def lexicon() -> Lexicon:
-    return fit_lexicon(rows_of([0, 3], [1, 4], [2, 5, 6], [0, 7]), SPELLINGS, view=0)
+    return fit_lexicon(rows_of("the Paris", "the Rome", "the capital", "the city of"), view=0)
 
 
-@given(st.lists(st.integers(0, DIGIT * DIGIT - 1), min_size=1, max_size=40))
-def test_tokens_survive_half_precision(prompt):
-    """The last tokens of a prompt, up to a million of a vocabulary, are read back from float16 exactly."""
-    read = read_tokens(rows_of(prompt))[0]
-    kept = prompt[::-1][:TOKENS]
-    assert read.tolist() == kept + [-1] * (TOKENS - len(kept))
+def read(lexicon: Lexicon, prompt: str) -> Words:
+    """The words of one prompt."""
+    return lexicon.read(rows_of(prompt))
 
 
-def test_padding_is_not_read():
-    """The same prompt gives the same row whatever stands beside it."""
-    alone, beside = rows_of([5, 6]), rows_of([5, 6], [1, 2, 3, 4])
-    np.testing.assert_array_equal(alone[0], beside[0])
-
-
-def test_a_prompt_of_embeddings_has_no_tokens():
-    """Where the tokens are not known, the row is empty."""
-    assert not token_row(None, torch.ones(2, 3), WIDTH).any()
-
-
-def test_spellings_of_one_word_are_one(lexicon):
-    """Capitals and the space before a word make no other word; what is nothing but a space keeps its own number."""
-    assert len({int(lexicon.word_N[token]) for token in (0, 1, 2)}) == 1
-    assert len(set(lexicon.word_N[2:].tolist())) == len(SPELLINGS) - 2
+def likeness(lexicon: Lexicon, left: str, right: str) -> np.ndarray:
+    """The features of two prompts."""
+    return lexicon.likeness(read(lexicon, left), read(lexicon, right))[0]
 
 
 def test_rare_words_weigh_more(lexicon):
-    """A word in every text weighs nothing, one in no text the most."""
-    assert lexicon.weight_N[0] == lexicon.weight_N[1] < lexicon.weight_N[3] < lexicon.weight_N[8]
-    assert lexicon.weight_N[0] == 0
+    """A word in every text weighs nothing, one in one text more, one in no text the most."""
+    known = read(lexicon, "the Paris capitals").weight[0]
+    assert known[2] == 0 < known[1] < known[0] == np.float32(lexicon.unknown)
+
+
+def test_names_are_told_from_other_words(lexicon):
+    """The sign of a word's first digit says whether it belongs to a name."""
+    assert read(lexicon, "the Paris city").name[0].tolist() == [False, True, False]
 
 
 def test_equal_prompts_cover_each_other(lexicon):
-    """All likenesses of a prompt with itself are 1, and with strangers they are less."""
-    same, other = rows_of([0, 3, 6]), rows_of([0, 4, 6])
-    np.testing.assert_allclose(lexicon.likeness(same, same), np.ones((1, FEATURES)), atol=1e-6)
-    assert (lexicon.likeness(same, other) < 1).all()
+    """All likenesses of a prompt with itself are 1."""
+    same = likeness(lexicon, "the capital of Paris", "the capital of Paris")
+    np.testing.assert_allclose(same, np.ones(FEATURES), atol=1e-6)
+
+
+def test_another_name_lowers_the_likeness_of_names_alone(lexicon):
+    """Prompts that differ in a name are alike in their other words, and the other way round."""
+    name = likeness(lexicon, "the capital of Paris", "the capital of Rome")
+    frame = likeness(lexicon, "the capital of Paris", "the city of Paris")
+    assert (name[[0, 1, 2, 7, 8, 9, 14]] < 1).all()
+    np.testing.assert_allclose(name[[3, 4, 5, 10, 11, 12, 15]], 1, atol=1e-6)
+    assert (frame[[3, 4, 5, 10, 11, 12, 15]] < 1).all()
+    np.testing.assert_allclose(frame[[0, 1, 2, 7, 8, 9, 14]], 1, atol=1e-6)
+
+
+def test_a_word_of_one_stem_covers_half(lexicon):
+    """A singular is more like its plural than like another word."""
+    stem, other = likeness(lexicon, "capital", "capitals"), likeness(lexicon, "capital", "city")
+    assert other[3] < stem[3] < 1
 
 
 def test_what_one_prompt_adds_counts_on_its_side_alone(lexicon):
     """A longer prompt covers the shorter one wholly, not the other way round; swapping the two swaps the sides."""
-    short, long = rows_of([0, 3]), rows_of([0, 3, 6, 7])
-    forward, back = lexicon.likeness(short, long)[0], lexicon.likeness(long, short)[0]
-    np.testing.assert_allclose(forward[[0, 2, 4]], 1)
-    assert (forward[[1, 3, 5]] < 1).all()
+    forward = likeness(lexicon, "the Paris", "the Paris of Rome capital")
+    back = likeness(lexicon, "the Paris of Rome capital", "the Paris")
+    np.testing.assert_allclose(forward[:7], 1)
+    assert (forward[[7, 8, 9, 10, 11, 12, 13]] < 1).all()
     np.testing.assert_array_equal(back, forward[list(SWAPPED)])
 
 
-def test_unknown_tokens_are_as_good_as_absent(lexicon):
-    """A token beyond the vocabulary neither matches nor weighs."""
-    known, more = rows_of([0, 3]), rows_of([0, 3, 4000])
-    np.testing.assert_array_equal(lexicon.likeness(known, more), lexicon.likeness(known, known))
+def test_batches_broadcast(lexicon):
+    """Prompts compared all with all give what they give two by two, however long the others are."""
+    prompts = ["the Paris", "the capital of Rome", "city"]
+    words = lexicon.read(rows_of(*prompts))
+    table = lexicon.likeness(words.at(slice(None), None), words.at(None))
+    for left, one in enumerate(prompts):
+        for right, other in enumerate(prompts):
+            np.testing.assert_allclose(table[left, right], likeness(lexicon, one, other), atol=1e-6)
+
+
+def test_prompts_without_words_are_compared(lexicon):
+    """A prompt given as embeddings has no words: its features are finite."""
+    empty = lexicon.read(np.zeros((1, WIDTH), np.float16))
+    assert np.isfinite(lexicon.likeness(empty, read(lexicon, "the Paris"))).all()
+
+
+def test_a_lexicon_of_no_texts_weighs_nothing():
+    """Fitted on prompts without words, it knows none and weighs every word alike."""
+    lexicon = fit_lexicon(np.zeros((3, WIDTH), np.float16), view=0)
+    assert len(lexicon.word_N) == 0
+    assert read(lexicon, "the Paris").weight.tolist() == [[np.float32(lexicon.unknown)] * 2]
 
 
 def test_the_probability_is_symmetric_with_words(calibration, views):

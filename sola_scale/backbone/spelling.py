@@ -1,0 +1,101 @@
+"""A spelling: how the tokens of a vocabulary make up words, and which of the words are names.
+
+"1981" is four tokens, each of them common; as a word it is rare, and differs from "1918", which holds the same ones.
+Names (words with a capital or a digit) say whom a prompt speaks of; what is left, its frame, says what it asks.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import xxhash
+
+_SPACES = "\u0120\u2581\u010a "
+"""How vocabularies write a space (byte-level, sentence-piece, plain) and a line's end (the third)."""
+_DASHES = "\u00e2\u0122"
+"""How byte-level vocabularies begin the dashes and quotation marks of Unicode."""
+_ENDS = frozenset(".!?:")
+_COMMON_RANK = 8000
+"""A token below this number is a common word: byte-pair vocabularies number their merges by how frequent they are."""
+_RANK_UNIT = 256
+"""Vocabularies begin with the single bytes; what follows them first is the most frequent."""
+_STEM = 5
+"""Letters that words of one stem share: "constellation" and "constellations", "Sagittarius" and "Sagittarii"."""
+
+
+class Word(NamedTuple):
+    """A word of a prompt."""
+
+    start: int
+    """Place of its first token."""
+    stop: int
+    """Place after its last."""
+    text: str
+    """Its letters, small, as the vocabulary writes them."""
+    name: bool
+    """Whether it belongs to a name: it has a capital that does not come from its place, or a digit."""
+
+    @property
+    def number(self) -> int:
+        """32-bit hash, equal for equal words."""
+        return xxhash.xxh32_intdigest(self.text.encode())
+
+    @property
+    def stem(self) -> int:
+        """32-bit hash of how the word begins; a number's stem is all of it."""
+        return xxhash.xxh32_intdigest(
+            self.text.encode() if self.text[0].isdigit() else self.text[:_STEM].encode()
+        )
+
+
+class Spelling:
+    """Reads tokens as words."""
+
+    def __init__(self, texts: Sequence[str | None]) -> None:
+        """``texts``: every token as the tokenizer's vocabulary writes it."""
+        self._texts = [text or "" for text in texts]
+        self._bare = [text.lstrip(_SPACES) for text in self._texts]
+        self._rank: dict[str, int] = {}
+        for number, (text, bare) in enumerate(zip(self._texts, self._bare, strict=True)):
+            if text != bare:
+                self._rank.setdefault(bare, number)
+
+    @staticmethod
+    def of(tokenizer: Any) -> "Spelling":
+        """Of a transformers tokenizer."""
+        return Spelling(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+
+    def words(self, ids: Sequence[int]) -> Iterator[Word]:
+        """Read the words; marks, and tokens that the vocabulary does not know, end one and are none."""
+        start, parts, opens = 0, "", True
+        for place, token in enumerate(ids):
+            text, bare = (self._texts[token], self._bare[token]) if token < len(self._texts) else ("", "")
+            solid = _is_solid(bare)
+            if parts and not (solid and text == bare):
+                yield Word(start, place, parts.lower(), self._is_name(parts, place - start, opens=opens))
+                parts, opens = "", False
+            if solid:
+                start, parts = (start, parts + bare) if parts else (place, bare)
+            elif bare or text:
+                opens = opens or bare in _ENDS or "\u010a" in text
+        if parts:
+            yield Word(start, len(ids), parts.lower(), self._is_name(parts, len(ids) - start, opens=opens))
+
+    def weight(self, token: int) -> float:
+        """How rare a token is: the logarithm of its rank in the vocabulary."""
+        rank = self._rank.get(self._bare[token].lower(), token) if token < len(self._bare) else 0
+        return math.log1p(rank / _RANK_UNIT)
+
+    def _is_name(self, letters: str, tokens: int, *, opens: bool) -> bool:
+        if any(letter.isdigit() for letter in letters):
+            return True
+        if not letters[0].isupper():
+            return False
+        # "Who" at the beginning of a sentence is no name: its small form is the more frequent one
+        rank = self._rank.get(letters.lower(), _COMMON_RANK)
+        from_place = opens and tokens == 1 and rank < min(_COMMON_RANK, self._rank.get(letters, _COMMON_RANK))
+        return not from_place
+
+
+def _is_solid(bare: str) -> bool:
+    return bool(bare) and (bare[0].isalnum() or not bare[0].isascii()) and not bare.startswith(_DASHES)

@@ -1,0 +1,77 @@
+"""Readings: the words of a batch of prompts as rows of numbers, and the weights of their frames."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sola_scale.backbone.reading import DIGIT, DIGITS, WORDS, Reading
+from sola_scale.backbone.spelling import Spelling
+from sola_scale.backbone.views import pool
+
+SPELLING = Spelling(
+    ["\u0120who", "\u0120was", "\u0120Curie", "\u0120", "1", "9", "?", *(f"\u0120word{n}" for n in "abcdef")]
+)
+WIDTH = DIGITS * WORDS
+
+
+def batch(*prompts: list[int], left: bool = True) -> Reading:
+    """A reading of prompts given as tokens, padded on one side."""
+    width = max(map(len, prompts))
+    pads = [[0] * (width - len(prompt)) for prompt in prompts]
+    rows = zip(prompts, pads, strict=True)
+    ids = [(pad + prompt, [0] * len(pad) + [1] * len(prompt)) for prompt, pad in rows]
+    if not left:
+        ids = [
+            (row[len(pad) :] + pad, mask[len(pad) :] + pad)
+            for (row, mask), pad in zip(ids, pads, strict=True)
+        ]
+    return Reading(SPELLING, torch.tensor([row for row, _ in ids]), torch.tensor([mask for _, mask in ids]))
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60))
+def test_words_survive_half_precision(prompt):
+    """The last words of a prompt are read back from float16 exactly, the very last one first."""
+    row = (
+        batch(prompt).rows(WIDTH).numpy().astype(np.float16).astype(np.int64).reshape(WORDS, DIGITS)[0:WORDS]
+    )
+    words = list(SPELLING.words(prompt))[::-1][:WORDS]
+    assert [(abs(high) - 1) * DIGIT + low for high, low, _, _ in row[: len(words)]] == [
+        word.number % DIGIT**2 for word in words
+    ]
+    assert [high < 0 for high, *_ in row[: len(words)]] == [word.name for word in words]
+    assert not row[len(words) :].any()
+
+
+def test_padding_is_not_read():
+    """The same prompt gives the same row whatever stands beside it, on whichever side the padding is."""
+    alone = batch([2, 1]).rows(WIDTH)[0]
+    for left in (True, False):
+        torch.testing.assert_close(batch([2, 1], [0, 1, 2, 6], left=left).rows(WIDTH)[0], alone)
+
+
+def test_a_prompt_of_embeddings_has_no_words():
+    """Where the tokens are not known, the row is empty and nothing weighs."""
+    reading = Reading(SPELLING, None, torch.ones(2, 3))
+    assert not reading.rows(WIDTH).any()
+    assert not reading.frame_weights().any()
+
+
+def test_names_and_marks_do_not_weigh_in_the_frame():
+    """Words that are no names weigh by their rank, at their own positions, under either padding."""
+    for left, place in ((True, 1), (False, 0)):
+        weights_BT = batch([0, 2, 6], [0, 1, 2, 4, 6][:4], left=left).frame_weights()
+        assert weights_BT[0].count_nonzero() <= 1
+        assert weights_BT[1, 1] > 0
+        assert weights_BT[1, 2:].count_nonzero() == 0
+        assert weights_BT[0, place] == weights_BT[1, 0]
+
+
+def test_the_frame_is_the_weighted_mean_of_what_is_no_name():
+    """Pooling a frame gives the mean by weight; a prompt of names alone gives zeros, and pads never spill."""
+    reading = batch([1, 2], [2, 2])
+    hidden_BTD = torch.randn(2, 2, 5)
+    hidden_BTD[1, 0] = torch.inf
+    frame_BD = pool(hidden_BTD, torch.ones(2, 2), "frame", reading)
+    torch.testing.assert_close(frame_BD[0], hidden_BTD[0, 0])
+    assert not frame_BD[1].any()

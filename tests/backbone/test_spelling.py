@@ -1,0 +1,112 @@
+"""Spellings: tokens read as words, and which of them are names."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sola_scale.backbone.spelling import Spelling
+
+BYTES = [
+    "the",
+    "Ġthe",
+    "The",
+    "ĠThe",
+    "Ġwho",
+    "Who",
+    "Ġwas",
+    "ĠMar",
+    "ie",
+    "ĠCurie",
+    "Ġ",
+    "1",
+    "9",
+    "8",
+    "?",
+    ".",
+    "'s",
+    "Ċ",
+    "âĢĵ",
+]
+SPELLING = Spelling(BYTES)
+
+
+def ids(*texts: str) -> list[int]:
+    """Numbers of tokens."""
+    return [BYTES.index(text) for text in texts]
+
+
+def read(*texts: str) -> list[tuple[str, bool]]:
+    """Words and whether they are names."""
+    return [(word.text, word.name) for word in SPELLING.words(ids(*texts))]
+
+
+def test_tokens_make_up_words():
+    """A word begins with a space or after a mark; tokens without either go on with it."""
+    assert read("Who", "\u0120was", "\u0120Mar", "ie", "\u0120Curie", "?") == [
+        ("who", False),
+        ("was", False),
+        ("marie", True),
+        ("curie", True),
+    ]
+
+
+def test_a_number_is_one_word():
+    """Digits that are tokens of their own are one word, with or without a space before, and belong to a name."""
+    assert read("\u0120the", "\u0120", "1", "9", "8", "1") == [("the", False), ("1981", True)]
+    assert read("1", "9", "8", "1") == [("1981", True)]
+
+
+def test_numbers_of_the_same_digits_differ():
+    """1981 and 1918 hold the same tokens and are different words."""
+    one, other = (next(SPELLING.words(ids(*digits))) for digits in ("1981", "1918"))
+    assert one.number != other.number
+    assert one.stem != other.stem
+
+
+def test_a_capital_from_its_place_makes_no_name():
+    """A frequent word is a name inside a sentence only; a rare one also where it begins one."""
+    assert read("The", "\u0120Mar") == [("the", False), ("mar", True)]
+    assert read("\u0120was", "\u0120The") == [("was", False), ("the", True)]
+    assert read("\u0120was", ".", "\u0120The") == [("was", False), ("the", False)]
+    assert read("\u0120was", "\u010a", "The") == [("was", False), ("the", False)]
+
+
+def test_marks_end_words_and_are_none():
+    """Dashes, quotation marks and possessive endings separate words."""
+    assert read("\u0120Curie", "'s", "\u0120was") == [("curie", True), ("was", False)]
+    assert read("1", "9", "\u00e2\u0122\u0135", "8", "1") == [("19", True), ("81", True)]
+
+
+def test_capitals_do_not_change_a_word():
+    """Equal words have equal numbers, whatever their capitals and the space before them."""
+    numbers = {word.number for word in SPELLING.words(ids("The", ".", "\u0120the", ".", "\u0120The"))}
+    assert len(numbers) == 1
+
+
+def test_words_of_one_stem_share_it():
+    """Words that begin alike have one stem and different numbers."""
+    spelling = Spelling(["\u0120constellation", "\u0120constellations"])
+    one, other = spelling.words([0, 1])
+    assert one.stem == other.stem
+    assert one.number != other.number
+
+
+def test_rare_tokens_weigh_more():
+    """Weight grows with the rank of the small form."""
+    assert SPELLING.weight(3) == SPELLING.weight(1) < SPELLING.weight(7)
+
+
+@given(st.lists(st.integers(0, len(BYTES) + 3), max_size=40))
+def test_words_lie_in_order_and_apart(tokens):
+    """Whatever the tokens, unknown ones among them, words are not empty, follow one another, and stay inside."""
+    stop = 0
+    for word in SPELLING.words(tokens):
+        assert stop <= word.start < word.stop <= len(tokens)
+        assert word.text
+        stop = word.stop
+
+
+@pytest.mark.parametrize("texts", [[], [None, ""], ["\u0120"]])
+def test_vocabularies_without_words(texts):
+    """A vocabulary of nothing but space reads no word."""
+    assert list(Spelling(texts).words(range(len(texts) + 1))) == []
