@@ -52,11 +52,6 @@ class Shortlist:
         ranks_MC[asking_H] = ranks_HC
         self._ranks.append(ranks_MC)
 
-    def start_over(self, asking_H: Rows) -> None:
-        """Drop what the queries of these numbers were offered so far."""
-        for ranks_MC in self._ranks:
-            ranks_MC[asking_H] = NOTHING
-
     def offer_again(self, rows_by_query: dict[int, Rows]) -> None:
         """Offer rows to queries by number; some of them may have been offered before."""
         new_rows = []
