@@ -66,7 +66,7 @@ class OneQuery:
         ranks_C <<= DISTANCE
         ranks_C |= rows_C.view(np.uint64)
         self._ranks.append(ranks_C)
-        return float(squared_C.min())
+        return float(np.minimum.reduce(squared_C))
 
     def offer_again(self, rows_C: Rows) -> None:
         """Offer rows some of which may have been offered before."""
