@@ -39,7 +39,7 @@ ONE_BY_ONE = 11
 FEWEST_LISTS = 8
 """Lists that every query looks into, if there are so many."""
 
-KEYS_A_LIST = 50
+KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
 
 
@@ -76,7 +76,7 @@ class ListsTier(CompressedTier):
         codes.by_residual = False  # one lookup table for all lists instead of one each
         codes.cp.niter, codes.cp.seed = ITERATIONS, config.seed
         set_training(codes.pq, config.seed)
-        codes.cp.max_points_per_centroid = KEYS_A_LIST
+        codes.cp.max_points_per_centroid = 4 * KEYS_A_LIST
         codes.train(sample_NZ)
         error = float(code_errors(codes.pq, sample_NZ).mean())
         tier = cls(
