@@ -86,7 +86,8 @@ class CompressedTier(abc.ABC):
     def depths(self, dead_share: float, k: int) -> Depths:
         """How many codes to measure: more where many are dead or many are asked for."""
         config, covered = self.config, self.covered
-        if not dead_share and 8 * k <= min(config.shallow, config.further) and config.deep <= covered:
+        least = min(config.shallow, config.further, config.deep // 2)
+        if not dead_share and 4 * k <= least and config.deep <= covered and config.further <= covered:
             return Depths(config.shallow, config.deep, config.further)
         stretch = 1.0 / (1.0 - min(dead_share, 0.9))
         shallow = min(int(max(config.shallow, 4 * k) * stretch), covered)

@@ -11,7 +11,7 @@ class IndexConfig:
 
     scan_from: int = 4_096
     """Rows from which codes are scanned instead of full keys."""
-    lists_from: int = 24_576
+    lists_from: int = 131_072
     """Rows from which codes lie in lists."""
     growth: float = 6.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
@@ -27,7 +27,7 @@ class IndexConfig:
     """Rows that may wait, searched exactly, until they are encoded together."""
     shallow: int = 40
     """Codes whose keys are measured first."""
-    deep: int = 176
+    deep: int = 256
     """Codes whose keys are measured, those included, when the nearest of the first is not near."""
     further: int = 64
     """Codes of the further lists of a hard query whose keys are measured: far from the query, a key that is near
@@ -35,7 +35,7 @@ class IndexConfig:
     scan_nearness: float = 1.35
     """In the scan tier a query is hard when its nearest key so far is farther than this multiple of the typical error
     of a code."""
-    nearness: float = 0.9
+    nearness: float = 0.85
     """The same in the lists tier, where an easy query may lose more."""
     farness: float = 1.97
     """A query whose nearest key so far is farther than this multiple looks into ``most_share`` of the lists; between
@@ -46,7 +46,7 @@ class IndexConfig:
     """Share of the lists that a hard query looks into, at least."""
     most_share: float = 0.6
     """Share of the lists that the hardest query looks into."""
-    first_codes: int = 12_288
+    first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
     hard_codes: int = 131_072
     """Codes that a hard query looks at, at least."""

@@ -36,6 +36,9 @@ FARTHEST = 1e30
 ONE_BY_ONE = 11
 """The way of faiss that scans list by list for one query after the other; a fifth faster for a single query."""
 
+BLOCK = 64
+"""Codes that faiss takes at once; with 64 in place of 32 a single query's scan of many lists takes a tenth less."""
+
 FEWEST_LISTS = 8
 """Lists that every query looks into, if there are so many."""
 
@@ -72,7 +75,9 @@ class ListsTier(CompressedTier):
         sample_NZ = frame(sample_ND)
         lists = min(lists_for(rows), len(sample_NZ) // KEYS_A_LIST)
         quantizer = faiss.IndexFlatL2(frame.width)
-        codes = faiss.IndexIVFPQFastScan(quantizer, frame.width, lists, sub_quantizers(frame), 4)
+        codes = faiss.IndexIVFPQFastScan(
+            quantizer, frame.width, lists, sub_quantizers(frame), 4, faiss.METRIC_L2, BLOCK
+        )
         codes.by_residual = False  # one lookup table for all lists instead of one each
         codes.cp.niter, codes.cp.seed = ITERATIONS, config.seed
         set_training(codes.pq, config.seed)
