@@ -114,8 +114,11 @@ class ListsTier(CompressedTier):
                 self._further_lists(squared) for squared in shortlist.nearest_squared_M[hard_H].tolist()
             ]
             further_HF = _nearest_lists(score_HL, np.array(further_H))
-            further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
-            shortlist.offer_to(hard_H, np.hstack([rows_MR[hard_H, depths.shallow :], further_HR]))
+            more_HR = rows_MR[hard_H, depths.shallow :]
+            if further_HF.shape[1]:
+                further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
+                more_HR = np.hstack([more_HR, further_HR])
+            shortlist.offer_to(hard_H, np.ascontiguousarray(more_HR))
 
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""

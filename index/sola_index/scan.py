@@ -54,7 +54,7 @@ class ScanTier(CompressedTier):
         shortlist.offer(np.ascontiguousarray(rows_MR[:, :shallow]))
         hard_H = self.hard(shortlist, self.config.scan_nearness)
         if len(hard_H) and deep > shallow:
-            shortlist.offer_to(hard_H, rows_MR[hard_H, shallow:])
+            shortlist.offer_to(hard_H, np.ascontiguousarray(rows_MR[hard_H, shallow:]))
 
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""

@@ -43,7 +43,7 @@ class Shortlist:
 
     def offer_to(self, asking_H: Rows, rows_HC: Rows) -> None:
         """The same for the queries of these numbers only."""
-        if len(asking_H) == len(self.queries_MD):
+        if len(asking_H) == len(self.queries_MD) or not rows_HC.shape[1]:
             self.offer(rows_HC)
             return
         ranks_HC, nearest_H = self._measure(self.queries_MD[asking_H], rows_HC)

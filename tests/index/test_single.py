@@ -1,5 +1,6 @@
 """A single query takes a path of its own, and finds what it would find in a batch."""
 
+import dataclasses
 import threading
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from sola_index.single import OneQuery, Scratch
 from sola_index.table import KeyTable
 from sola_index.testing.conformance import consecutive, unit_keys
 from sola_index.twins import TwinTable
-from tests.index.helpers import DIM, clustered_keys, filled_index
+from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 SCAN = IndexConfig(scan_from=256, lists_from=100_000, tail=16, background=False)
 LISTS = IndexConfig(scan_from=256, lists_from=512, tail=16, first_codes=200, hard_codes=400, background=False)
@@ -81,6 +82,18 @@ def test_no_key_is_answered_twice(config):
     for query_D in unit_keys(50, 8, DIM):
         (ids_K,) = index.search(query_D, 64).ids.tolist()
         assert len(set(ids_K)) == 64
+
+
+@pytest.mark.parametrize("config", [SCAN, SMALL])
+@pytest.mark.parametrize("shallow", [8, 40])
+def test_a_hard_query_with_nowhere_further_to_look_is_answered(config, shallow):
+    """Where the first look took every list and measured all it may, far queries get what it found, alone or together."""
+    index, keys_ND = filled_index(1000, dataclasses.replace(config, shallow=shallow, deep=40))
+    queries_MD = np.concatenate([unit_keys(20, 11, DIM), keys_ND[:4]])
+    together = index.search(queries_MD, 8)
+    alone = np.concatenate([index.search(query_D, 8).ids for query_D in queries_MD])
+    assert (together.ids == alone).mean() > 0.9
+    assert (together.distances[-4:, 0] == 0).all()
 
 
 def test_threads_search_at_once_without_meeting():
