@@ -136,6 +136,7 @@ class Preparation:
             views_KVD=views_KVD,
             constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
+            disturbed=self._is_disturbed(job),
             gate_rate=self._gate_rate(job),
             hardest=(0, *later),
         )
@@ -165,6 +166,11 @@ class Preparation:
     def _gate_rate(self, job: TokenizedJob) -> float:
         between = 0 < job.size_class(self._config) < len(self._config.class_limits)
         return self._config.several_gate_rate if between else self._config.gate_rate
+
+    def _is_disturbed(self, job: TokenizedJob) -> bool:
+        """Whether an answer is one of the longest that are not sentences: their gates have the most to tell apart."""
+        most = job.size_class(self._config) == len(self._config.class_limits) - 1 > 0
+        return most and self._config.disturbance > 0
 
     def _rivals(self, prefix: Prefix) -> list[int]:
         labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)

@@ -66,10 +66,12 @@ def _loosen(backbone: Backbone) -> None:
 
 
 def test_an_edit_is_the_same_whoever_its_batch_mates_are() -> None:
-    """In float64 the stored bytes of an edit do not depend on what else is trained beside it."""
+    """In float64 the stored bytes of an edit do not depend on what else is trained beside it, disturbed or not."""
     backbone = tiny_backbone(dtype=torch.float64)
-    together = train(backbone, jobs())
-    for job in jobs():
+    work = jobs([*FACTS, ("Who was it?", "abcdefg")])
+    together = train(backbone, work)
+    assert {outcome.status for outcome in together.values()} == {"trained"}
+    for job in work:
         alone = train(backbone, [job])[job.token]
         assert alone.payload == together[job.token].payload
         assert alone.figures["steps"] == together[job.token].figures["steps"]
