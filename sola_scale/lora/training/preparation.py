@@ -128,6 +128,7 @@ class Preparation:
         examples = [Example(prefix=prefix, labels=one.labels) for prefix, one in kept]
         examples += [Example(prefix=prefix, labels=context.labels) for prefix in stock]
         labels = [label for example in examples for label in example.labels]
+        config, several = self._config, 0 < job.size_class(self._config) < len(self._config.class_limits)
         later = sorted(range(1, len(context.labels)), key=lambda position: -answer.surprise[position])
         return Trainee(
             job=job.job,
@@ -137,7 +138,8 @@ class Preparation:
             constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
             disturbed=self._is_disturbed(job),
-            gate_rate=self._gate_rate(job),
+            rate=config.several_learning_rate / config.learning_rate if several else 1.0,
+            gate_rate=config.several_gate_rate if several else config.gate_rate,
             hardest=(0, *later),
         )
 
@@ -162,10 +164,6 @@ class Preparation:
             return wanted
         several, long = self._config.several_probability, self._config.long_probability
         return min(wanted, long if job.is_long(self._config) else several)
-
-    def _gate_rate(self, job: TokenizedJob) -> float:
-        between = 0 < job.size_class(self._config) < len(self._config.class_limits)
-        return self._config.several_gate_rate if between else self._config.gate_rate
 
     def _is_disturbed(self, job: TokenizedJob) -> bool:
         """Whether an answer is one of the longest that are not sentences: their gates have the most to tell apart."""

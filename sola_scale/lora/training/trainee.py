@@ -37,8 +37,10 @@ class Trainee:
     """What every token of the answer must reach before the edit may leave; None: it stays for all its steps."""
     disturbed: bool
     """Whether every step moves its examples as if they were worded otherwise."""
+    rate: float
+    """Step size of ``B`` as a share of ``TrainingConfig.learning_rate``."""
     gate_rate: float
-    """Step size of ``A`` as a share of the learning rate."""
+    """Step size of ``A`` as a share of that of ``B``."""
     hardest: tuple[int, ...] = (0,)
     """The answer's positions as gates should serve them: the first, then the others by the base model's surprise."""
     steps: int = 0
