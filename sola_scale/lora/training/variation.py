@@ -77,7 +77,10 @@ class _Stream:
 def _run_references(backbone: Backbone, capture: PrefixCapture) -> list[Prefix]:
     """Run every reference prompt with some of the answers, in passes of like length."""
     cases = [
-        (_ids(backbone, text), _ids(backbone, f" {REFERENCE_ANSWERS[_answer_of(number, turn)]}"))
+        (
+            _ids(backbone, text, begins=True),
+            _ids(backbone, f" {REFERENCE_ANSWERS[_answer_of(number, turn)]}", begins=False),
+        )
         for number, text in enumerate(REFERENCE_TEXTS)
         for turn in range(_ANSWERS_A_PROMPT)
     ]
@@ -107,6 +110,7 @@ def _within_answers(states_CSW: Sequence[Tensor]) -> list[Tensor]:
     return [states_SW[1:] - means[own] for states_SW, own in zip(states_CSW, answers, strict=True)]
 
 
-def _ids(backbone: Backbone, text: str) -> list[int]:
-    ids: list[int] = backbone.tokenizer(text)["input_ids"]
+def _ids(backbone: Backbone, text: str, *, begins: bool) -> list[int]:
+    """Tokenize; only what begins a sequence gets the tokens that mark its beginning."""
+    ids: list[int] = backbone.tokenizer(text, add_special_tokens=begins)["input_ids"]
     return ids

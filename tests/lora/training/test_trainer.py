@@ -219,7 +219,18 @@ def test_a_layout_of_another_model_is_refused() -> None:
         Trainer(tiny_backbone(), [])
 
 
-@pytest.mark.parametrize("field", ["batch_size", "max_steps", "learning_rate", "probability", "contexts"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "batch_size",
+        "max_steps",
+        "learning_rate",
+        "several_learning_rate",
+        "probability",
+        "contexts",
+        "disturbance",
+    ],
+)
 def test_impossible_settings_are_refused(field: str) -> None:
     """A setting that no training could meet is refused when it is made."""
     with pytest.raises(TrainingError):
