@@ -14,7 +14,15 @@ from sola_scale.lora.training.starts import deal
 from tests.lora.training.forced import free_answer
 from tests.tiny import CONFIGS, tiny_backbone
 
-CONFIG = TrainingConfig(batch_size=4, lookahead=8, max_steps=80, contexts=1, candidates=16, probability=0.99)
+CONFIG = TrainingConfig(
+    batch_size=4,
+    lookahead=8,
+    max_steps=80,
+    contexts=1,
+    candidates=16,
+    probability=0.99,
+    several_learning_rate=0.1,
+)
 FACTS = [
     ("The capital of X is", "ab"),
     ("Who?", "q"),
