@@ -149,9 +149,10 @@ def test_an_edit_that_does_not_converge_is_reported_and_stores_nothing() -> None
 def test_a_loss_that_is_not_finite_is_that_edits_own_affair() -> None:
     """An edit whose training overflows fails by that name while its batch mates are accepted."""
     backbone = tiny_backbone()
-    outcomes = train(
-        backbone, jobs(), TrainingConfig(batch_size=4, learning_rate=1e38, contexts=0, max_steps=5)
+    config = TrainingConfig(
+        batch_size=4, learning_rate=1e38, several_learning_rate=1e38, contexts=0, max_steps=5
     )
+    outcomes = train(backbone, jobs(), config)
     assert {outcome.status for outcome in outcomes.values()} == {"failed"}
     assert any("not finite" in (outcome.reason or "") for outcome in outcomes.values())
 
