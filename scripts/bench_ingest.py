@@ -2,8 +2,8 @@
 
     python scripts/bench_ingest.py --json [--facts FILE] [--rounds 3] [--sequential 4] [--count 64]
 
-Every round trains the same facts four ways. Sequential PEFT is ``get_peft_model`` on each fact in turn: same maps, rank,
-stop rule and acceptance (free generation says exactly the target and stops), Adam, whole forward and backward passes.
+Every round trains the same facts four ways, each at the size class of its answer. Sequential PEFT is ``get_peft_model`` on
+each fact in turn: same maps, rank, stop rule and acceptance (free generation says exactly the target and stops), Adam, whole forward and backward passes.
 CPU seconds are the process's own. The unit is one plain forward pass of the same tokens (prompt and target) in one batch
 as large as ours.
 """
@@ -14,6 +14,7 @@ import os
 import platform
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ import torch
 from sola_scale.backbone import Backbone, load_backbone
 from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training import Trainer, TrainingConfig, TrainingJob, TrainingOutcome
+from sola_scale.lora.training.preparation import TokenizedJob, tokenize_job
 from sola_scale.lora.training.tokens import Tokenized, tokenize
 from sola_scale.requests import BadRecord, read_requests
 
 BATCHES = (1, 8, 64)
 SEQUENTIAL_RATE = 5e-2  # 1e-2 and 2e-2 do not reach the stop rule within 100 steps (three CounterFact edits)
 SEQUENTIAL_STEPS = 100
+# One answer for each short size class.
+WARM_UP = ("Zebra", "New Zealand", "the University of South Australia")
 
 
 def main() -> None:
@@ -53,13 +57,13 @@ def measure(
     backbone: Backbone, facts: Sequence[tuple[str, str]], *, rounds: int, sequential: int, count: int
 ) -> dict[str, Any]:
     """Return every figure: medians over rounds, ratios taken round by round."""
-    layout = AdapterLayout.default(backbone)[0]
+    layouts = AdapterLayout.default(backbone)
     before = psutil.Process().memory_info().rss
-    trainers = {size: Trainer(backbone, [layout], TrainingConfig(batch_size=size)) for size in BATCHES}
+    trainers = {size: Trainer(backbone, layouts, TrainingConfig(batch_size=size)) for size in BATCHES}
     # What a trainer prepares once (reference texts, stock contexts) is timed apart: it does not grow with the edits.
-    warm_up = TrainingJob(token=0, prompt="The first word of the book is", target="Zebra")
+    warm_up = [TrainingJob(token=0, prompt="The first word of the book is", target=one) for one in WARM_UP]
     preparation = [
-        _spent(lambda one=one: list(one.train([warm_up])), 1)["cpu_s_per_edit"] for one in trainers.values()
+        _spent(lambda one=one: list(one.train(warm_up)), 1)["cpu_s_per_edit"] for one in trainers.values()
     ]
     ways: dict[str, list[dict[str, float]]] = {}
     for number in range(rounds):
@@ -68,7 +72,7 @@ def measure(
             for at, (p, t) in enumerate(facts[number * count :][:count])
         ]
         share = {1: chosen[:sequential], 8: chosen[: max(8, sequential)], 64: chosen}
-        ways.setdefault("sequential PEFT", []).append(_sequential(backbone, layout, chosen[:sequential]))
+        ways.setdefault("sequential PEFT", []).append(_sequential(backbone, layouts, chosen[:sequential]))
         for size in BATCHES:
             ways.setdefault(f"ours, batch {size}", []).append(_ours(trainers[size], share[size]))
         ways.setdefault("plain forward", []).append(_forward(backbone, chosen))
@@ -76,9 +80,8 @@ def measure(
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "layout": [module.path for module in layout.modules],
-        "rank": layout.rank,
         "facts": rounds * count,
+        "facts_by_rank": _by_rank(backbone, layouts, facts[: rounds * count]),
         "ways": {name: _medians(results) for name, results in ways.items()},
         "times_faster_than_peft": _ratio(ways["sequential PEFT"], ways["ours, batch 64"]),
         "forward_passes_per_edit": _ratio(ways["ours, batch 64"], ways["plain forward"]),
@@ -99,29 +102,37 @@ def _ours(trainer: Trainer, jobs: Sequence[TrainingJob]) -> dict[str, float]:
     }
 
 
-def _sequential(backbone: Backbone, layout: AdapterLayout, jobs: Sequence[TrainingJob]) -> dict[str, float]:
+def _sequential(
+    backbone: Backbone, layouts: Sequence[AdapterLayout], jobs: Sequence[TrainingJob]
+) -> dict[str, float]:
     results: list[tuple[int, bool]] = []
-    spent = _spent(lambda: results.extend(_train_with_peft(backbone, layout, job) for job in jobs), len(jobs))
+    spent = _spent(
+        lambda: results.extend(_train_with_peft(backbone, layouts, job) for job in jobs), len(jobs)
+    )
     steps, accepted = zip(*results, strict=True)
     return spent | {"steps": statistics.fmean(steps), "accepted": statistics.fmean(accepted)}
 
 
-def _train_with_peft(backbone: Backbone, layout: AdapterLayout, job: TrainingJob) -> tuple[int, bool]:
+def _train_with_peft(
+    backbone: Backbone, layouts: Sequence[AdapterLayout], job: TrainingJob
+) -> tuple[int, bool]:
     from peft import LoraConfig, get_peft_model
 
-    text = tokenize(backbone, job.prompt, job.target)
+    text, size_class = _classified(backbone, job)
+    layout = layouts[size_class]
     config = LoraConfig(r=layout.rank, lora_alpha=layout.rank, target_modules=list(layout.paths))
     model = get_peft_model(backbone.model, config)
     optimizer = torch.optim.Adam((one for one in model.parameters() if one.requires_grad), lr=SEQUENTIAL_RATE)
     ids = torch.tensor([[*text.prompt, *text.target]])
     labels = torch.tensor(text.labels)
     rule = TrainingConfig()
+    wanted = (rule.several_probability if size_class else rule.probability) or 0.5
     steps = 0
     try:
         for _ in range(SEQUENTIAL_STEPS):
             logs = model(input_ids=ids).logits[0, len(text.prompt) - 1 :].log_softmax(dim=-1)
             said = logs[torch.arange(len(labels)), labels]
-            if float(said.exp().min().detach()) >= rule.eased(rule.probability or 0.5, steps):
+            if float(said.exp().min().detach()) >= rule.eased(wanted, steps):
                 break
             optimizer.zero_grad()
             torch.autograd.backward(-said.mean())
@@ -131,6 +142,23 @@ def _train_with_peft(backbone: Backbone, layout: AdapterLayout, job: TrainingJob
     finally:
         model.unload()
         backbone.model.requires_grad_(requires_grad=False)
+
+
+def _classified(backbone: Backbone, job: TrainingJob) -> tuple[Tokenized, int]:
+    """Return a fact in tokens, and the size class that our trainer gives it."""
+    tokenized = tokenize_job(backbone, job)
+    if not isinstance(tokenized, TokenizedJob):
+        raise SystemExit(f"{job.prompt!r} cannot be trained: {tokenized.reason}")
+    return tokenized.contexts[0], tokenized.size_class(TrainingConfig())
+
+
+def _by_rank(
+    backbone: Backbone, layouts: Sequence[AdapterLayout], facts: Sequence[tuple[str, str]]
+) -> dict[int, int]:
+    """Count the facts of each rank; sentences have the rank of the last short class, but more maps."""
+    jobs = [TrainingJob(token=at, prompt=prompt, target=target) for at, (prompt, target) in enumerate(facts)]
+    ranks = Counter(layouts[_classified(backbone, job)[1]].rank for job in jobs)
+    return dict(sorted(ranks.items()))
 
 
 def _says(model: Any, backbone: Backbone, text: Tokenized) -> bool:

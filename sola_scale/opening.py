@@ -168,17 +168,16 @@ def _create_store(path: Path, backbone: Backbone, recipe: Recipe) -> Store:
 
 def _load(store: Store, ids: Sequence[int], visit: Visit) -> None:
     """Show what can be had of the weights of ``ids``: one damaged edit must not keep its batch mates from firing."""
-    shown: set[int] = set()
+    shown: list[int] = []
 
-    def once(edit_id: int, payload: memoryview) -> None:
-        if edit_id not in shown:
-            visit(edit_id, payload)
-            shown.add(edit_id)
+    def noting(edit_id: int, payload: memoryview) -> None:
+        visit(edit_id, payload)
+        shown.append(edit_id)
 
-    with contextlib.suppress(SolaError):
-        store.read_weights(ids, once)
-        return
-    for edit_id in ids:
-        # Gone, purged or damaged: the pager reports what did not arrive.
-        with contextlib.suppress(SolaError):
-            store.read_weights([edit_id], once)
+    try:
+        store.read_weights(ids, noting)
+    except SolaError:
+        for edit_id in (one for one in ids if one not in shown):
+            # Gone, purged or damaged: the pager reports what did not arrive.
+            with contextlib.suppress(SolaError):
+                store.read_weights([edit_id], visit)

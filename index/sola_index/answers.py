@@ -14,8 +14,10 @@ from sola_index.table import KeyTable
 def answer(searched: KeyTable, current: KeyTable, ranks_MK: Ranks) -> SearchResult:
     """What was found in a table, as ids; liveness has the last word, in the newest table if it was replaced meanwhile."""
     rows_MK = row_numbers(ranks_MK)
-    ids_MK, far_MK = searched.ids_N[rows_MK], distances_of(ranks_MK)
-    live_MK = searched.live_N[rows_MK] & (rows_MK >= 0)
+    # Row -1 is no row, and reads whatever comes last.
+    ids_MK, far_MK = searched.ids_N.take(rows_MK, mode="wrap"), distances_of(ranks_MK)
+    live_MK = searched.live_N.take(rows_MK, mode="wrap")
+    live_MK &= rows_MK >= 0
     if current is not searched:
         live_MK &= current.contains(ids_MK.reshape(-1)).reshape(ids_MK.shape)
     if live_MK.all():

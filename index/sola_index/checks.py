@@ -68,7 +68,8 @@ def check_keys(keys_ND: Floats, dim: int, metric: Metric, what: str = "keys") ->
 def check_queries(queries: Floats, dim: int, metric: Metric) -> Floats:
     """Return queries [M, D]; a single query [D] is taken as a batch of one."""
     queries = np.asarray(queries)
-    if metric == "cosine" and queries.shape in {(dim,), (1, dim)} and queries.dtype == np.float32:
+    single = queries.ndim in {1, 2} and queries.size == dim == queries.shape[-1]
+    if metric == "cosine" and single and queries.dtype == np.float32:
         # The one query of an ordinary search: the same conditions in a tenth of the time.
         query_D = np.ascontiguousarray(queries).reshape(-1)
         if abs(float(query_D @ query_D) - 1.0) <= 2 * UNIT_TOLERANCE:

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from sola_index.exact import rounding
 from sola_index.frame import GROUP, Frame
 from sola_index.rwlock import ReadWriteLock
 from sola_index.shortlist import Shortlist
+from sola_index.single import OneQuery, Scratch
 from sola_index.table import KeyTable
 from sola_index.twins import TwinTable
 
@@ -43,6 +44,17 @@ class Measures:
     """The same of recent rows, smoothed: it rises when the data drift away from the sample."""
 
 
+class Depths(NamedTuple):
+    """How many of the nearest codes to measure on the full keys."""
+
+    shallow: int
+    """At first."""
+    deep: int
+    """Of a hard query, those included."""
+    further: int
+    """In the further lists of a hard query."""
+
+
 class CompressedTier(abc.ABC):
     """The first rows of a table as codes; candidates come from the codes, distances from the full keys."""
 
@@ -64,27 +76,39 @@ class CompressedTier(abc.ABC):
         self.measures = measures
         self.twins = twins or TwinTable(dim)
         self.lock = ReadWriteLock()
+        self.scratch = Scratch()
 
     @property
     def covered(self) -> int:
         """Rows of the table that the tier answers for."""
         return self.measures.covered
 
-    def depths(self, dead_share: float, k: int) -> tuple[int, int]:
-        """How many codes to measure at first and at most: more where many are dead or many are asked for."""
+    def depths(self, dead_share: float, k: int) -> Depths:
+        """How many codes to measure: more where many are dead or many are asked for."""
+        config, covered = self.config, self.covered
+        least = min(config.shallow, config.further, config.deep // 2)
+        if not dead_share and 4 * k <= least and config.deep <= covered and config.further <= covered:
+            return Depths(config.shallow, config.deep, config.further)
         stretch = 1.0 / (1.0 - min(dead_share, 0.9))
-        shallow = int(max(self.config.shallow, 4 * k) * stretch)
-        deep = int(max(self.config.deep, 8 * k) * stretch)
-        return min(shallow, self.covered), min(deep, self.covered)
+        shallow = min(int(max(config.shallow, 4 * k) * stretch), covered)
+        deep = min(int(max(config.deep, 8 * k) * stretch), covered)
+        return Depths(shallow, max(deep, shallow), min(int(max(config.further, 4 * k) * stretch), covered))
 
     def hard(self, shortlist: Shortlist, nearness: float) -> Rows:
         """Numbers of the queries whose nearest key so far is farther than so many typical errors of a code."""
-        limit = np.float32(nearness**2 * self.measures.trained_error)
-        return (shortlist.nearest_squared_M > limit).nonzero()[0]
+        return (shortlist.nearest_squared_M > np.float32(self.limit(nearness))).nonzero()[0]
+
+    def limit(self, nearness: float) -> float:
+        """The square of so many typical errors of a code."""
+        return nearness**2 * self.measures.trained_error
 
     @abc.abstractmethod
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
         """Offer likely near rows to the queries of a shortlist."""
+
+    @abc.abstractmethod
+    def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
+        """The same for a single query."""
 
     @abc.abstractmethod
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:

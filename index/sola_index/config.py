@@ -25,22 +25,27 @@ class IndexConfig:
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
-    shallow: int = 48
+    shallow: int = 40
     """Codes whose keys are measured first."""
-    deep: int = 320
-    """Codes whose keys are measured besides when the nearest of the first is not near."""
+    deep: int = 256
+    """Codes whose keys are measured, those included, when the nearest of the first is not near."""
+    further: int = 64
+    """Codes of the further lists of a hard query whose keys are measured: far from the query, a key that is near
+    stands out."""
     scan_nearness: float = 1.35
     """In the scan tier a query is hard when its nearest key so far is farther than this multiple of the typical error
     of a code."""
     nearness: float = 0.85
     """The same in the lists tier, where an easy query may lose more."""
-    farness: float = 2.6
-    """A query whose nearest key so far is farther than this multiple looks into all lists; between the two the share
-    grows with the square of the distance from ``nearness``."""
+    farness: float = 1.97
+    """A query whose nearest key so far is farther than this multiple looks into ``most_share`` of the lists; between
+    the two the share grows with the cube of the distance from ``nearness``."""
     first_share: float = 0.03
     """Share of the lists that every query looks into; at least eight."""
     hard_share: float = 0.15
     """Share of the lists that a hard query looks into, at least."""
+    most_share: float = 0.6
+    """Share of the lists that the hardest query looks into."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
     hard_codes: int = 131_072
@@ -69,15 +74,19 @@ class IndexConfig:
             raise KeyIndexError("dead_share must lie between zero and one, and least_recall too")
         if (
             not 0 < self.first_share <= self.hard_share <= 1
+            or not 0 < self.most_share <= 1
             or not 0 <= self.nearness < self.farness
             or self.scan_nearness < 0
         ):
             raise KeyIndexError(
-                "first_share and hard_share are shares, the second not below, and farness is above nearness, none negative"
+                "first_share, hard_share and most_share are shares, the second not below the first, and farness is above "
+                "nearness, none negative"
             )
-        if min(self.tail, self.shallow, self.first_codes, self.hard_codes) < 1 or self.deep < self.shallow:
+        if min(self.tail, self.shallow, self.further, self.first_codes, self.hard_codes) < 1 or (
+            self.deep < self.shallow
+        ):
             raise KeyIndexError(
-                "tail, shallow, first_codes and hard_codes must be at least one, and deep at least shallow"
+                "tail, shallow, further, first_codes and hard_codes must be at least one, and deep at least shallow"
             )
         if min(self.device_flat, self.device_spare, self.device_probes) < 1 or not 0 < self.device_stale < 1:
             raise KeyIndexError(

@@ -21,6 +21,7 @@ from sola_index.contract import Floats, Rows
 from sola_index.exact import rounding
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
+from sola_index.single import OneQuery
 
 # Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, L lists, F nearest of them,
 # R candidates a query.
@@ -29,8 +30,14 @@ ITERATIONS = 10
 TINY = 1e-20
 """Stands for a code error of zero, which keys that are all alike have."""
 
+FARTHEST = 1e30
+"""Stands for the squared distance where no key was found."""
+
 ONE_BY_ONE = 11
 """The way of faiss that scans list by list for one query after the other; a fifth faster for a single query."""
+
+BLOCK = 64
+"""Codes that faiss takes at once; with 64 in place of 32 a single query's scan of many lists takes a tenth less."""
 
 FEWEST_LISTS = 8
 """Lists that every query looks into, if there are so many."""
@@ -40,11 +47,11 @@ KEYS_A_LIST = 40
 
 
 def lists_for(rows: int) -> int:
-    """A power of two near the square root of twice the rows, for there will be more.
+    """A power of two near the square root of the rows.
 
-    With so many lists the cost of choosing some of them and that of scanning them balance.
+    With so many lists the costs of choosing some of them, of entering these and of scanning them balance.
     """
-    return int(2 ** round(np.log2(np.sqrt(2 * max(rows, 32)))))
+    return int(2 ** round(np.log2(np.sqrt(max(rows, 64)))))
 
 
 class ListsTier(CompressedTier):
@@ -55,6 +62,7 @@ class ListsTier(CompressedTier):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self.codes.implem = ONE_BY_ONE
+        self.lists = int(self.codes.nlist)
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
         self._doubled_LZ: Floats = 2.0 * self.centroids_LZ
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
@@ -67,7 +75,9 @@ class ListsTier(CompressedTier):
         sample_NZ = frame(sample_ND)
         lists = min(lists_for(rows), len(sample_NZ) // KEYS_A_LIST)
         quantizer = faiss.IndexFlatL2(frame.width)
-        codes = faiss.IndexIVFPQFastScan(quantizer, frame.width, lists, sub_quantizers(frame), 4)
+        codes = faiss.IndexIVFPQFastScan(
+            quantizer, frame.width, lists, sub_quantizers(frame), 4, faiss.METRIC_L2, BLOCK
+        )
         codes.by_residual = False  # one lookup table for all lists instead of one each
         codes.cp.niter, codes.cp.seed = ITERATIONS, config.seed
         set_training(codes.pq, config.seed)
@@ -91,32 +101,75 @@ class ListsTier(CompressedTier):
         # Squared distances to the centroids, less the query's own squared length: the order is the same.
         score_ML = queries_MZ @ self._doubled_LZ.T
         np.subtract(self._squared_L, score_ML, out=score_ML)
-        shallow, deep = self.depths(dead_share, k)
-        first = self._lists_holding(self.config.first_codes, self.config.first_share)
+        depths = self.depths(dead_share, k)
+        first = self._first_lists()
         nearest_MF = score_ML.argpartition(first - 1, axis=1)[:, :first]
-        shortlist.offer(self.scan(queries_MZ, shallow, nearest_MF)[1])
+        rows_MR = self.scan(queries_MZ, depths.deep, nearest_MF)[1]
+        shortlist.offer(np.ascontiguousarray(rows_MR[:, : depths.shallow]))
         hard_H = self.hard(shortlist, self.config.nearness)
         if len(hard_H):
-            more_HF = self._more(score_ML[hard_H], shortlist.nearest_squared_M[hard_H])
-            shortlist.start_over(hard_H)
-            shortlist.offer_to(hard_H, self.scan(queries_MZ[hard_H], deep, more_HF)[1])
+            score_HL = score_ML[hard_H]
+            np.put_along_axis(score_HL, nearest_MF[hard_H], np.inf, 1)
+            further_H = [
+                self._further_lists(squared) for squared in shortlist.nearest_squared_M[hard_H].tolist()
+            ]
+            further_HF = _nearest_lists(score_HL, np.array(further_H))
+            more_HR = rows_MR[hard_H, depths.shallow :]
+            if further_HF.shape[1]:
+                further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
+                more_HR = np.hstack([more_HR, further_HR])
+            shortlist.offer_to(hard_H, np.ascontiguousarray(more_HR))
+
+    def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
+        """The same for a single query."""
+        query_Z = self.frame(one.query_1D)[0]
+        score_L = self._doubled_LZ @ query_Z
+        np.subtract(self._squared_L, score_L, out=score_L)
+        depths = self.depths(dead_share, k)
+        first = self._first_lists()
+        nearest_F = score_L.argpartition(first - 1)[:first]
+        rows_R = self._scan_one(query_Z, depths.deep, nearest_F)
+        squared = one.offer(rows_R[: depths.shallow])
+        if squared > self.limit(self.config.nearness):
+            more_R = rows_R[depths.shallow :].copy()
+            further = self._further_lists(squared)
+            if further:
+                score_L[nearest_F] = np.inf
+                nearest_F = score_L.argpartition(further - 1)[:further]
+                more_R = np.concatenate([more_R, self._scan_one(query_Z, depths.further, nearest_F)])
+            one.offer(more_R)
+
+    def _first_lists(self) -> int:
+        """How many lists every query looks into."""
+        return max(
+            min(FEWEST_LISTS, self.lists),
+            self._lists_holding(self.config.first_codes, self.config.first_share),
+        )
+
+    def _further_lists(self, nearest_squared: float) -> int:
+        """How many lists more a hard query looks into, the more the harder it is."""
+        near, far = self.config.nearness, self.config.farness
+        distance = math.sqrt(min(nearest_squared, FARTHEST) / max(self.measures.trained_error, TINY))
+        share = min(max(distance - near, 0.0) / (far - near), 1.0) ** 3 * self.config.most_share
+        least = self._lists_holding(self.config.hard_codes, self.config.hard_share)
+        return max(0, max(least, math.ceil(share * self.lists)) - self._first_lists())
 
     def _lists_holding(self, codes: int, share: float) -> int:
         """How many lists hold so many codes, and so great a share of them, if lists are even."""
-        lists = len(self.centroids_LZ)
         share = min(1.0, max(share, codes / max(1, self.covered)))
-        return max(min(FEWEST_LISTS, lists), math.ceil(share * lists))
+        return math.ceil(share * self.lists)
 
-    def _more(self, score_HL: Floats, nearest_squared_H: Floats) -> ListNumbers:
-        """The nearest lists of hard queries, the more the harder they are; -1 at the end of short lines."""
-        near, far = self.config.nearness, self.config.farness
-        distance_H = np.sqrt(nearest_squared_H / max(self.measures.trained_error, TINY))
-        share_H = np.minimum((distance_H - near) / (far - near), 1.0) ** 2
-        least = self._lists_holding(self.config.hard_codes, self.config.hard_share)
-        last_H = np.maximum(least, np.ceil(share_H * self.codes.nlist).astype(np.int64))
-        last = int(last_H.max())
-        nearest_HL = score_HL.argpartition(sorted({last - 1 for last in last_H.tolist()}), axis=1)[:, :last]
-        return np.where(np.arange(last) < last_H[:, None], nearest_HL, -1)
+    def _scan_one(self, query_Z: Floats, depth: int, lists_F: ListNumbers) -> Rows:
+        """Rows of the nearest codes in the given lists; they are only good until this thread's next scan."""
+        lists = len(lists_F)
+        scratch = self.scratch
+        scratch.hold(depth, lists)
+        scratch.lists_L[:lists] = lists_F
+        self.codes.search_preassigned_c(
+            1, faiss.swig_ptr(query_Z), depth, scratch.lists, scratch.coarse,
+            scratch.squared, scratch.rows, False, looking_into(lists),
+        )  # fmt: skip
+        return scratch.rows_R[:depth]
 
     def reachable(self, query_Z: Floats, radius: float) -> ListNumbers | None:
         """Lists that the bisector bound cannot exclude.
@@ -194,3 +247,13 @@ def imbalance(count_L: npt.NDArray[Any]) -> float:
     """How many times more codes a random query's list holds than a list of average size; 1 is perfect."""
     total = float(count_L.sum())
     return float((count_L.astype(np.float64) ** 2).sum() * len(count_L) / total**2) if total else 1.0
+
+
+def _nearest_lists(score_HL: Floats, lists_H: npt.NDArray[np.int64]) -> ListNumbers:
+    """So many nearest lists of each query; -1 at the end of short lines."""
+    most = int(lists_H.max())
+    if most <= 0:
+        return np.empty((len(score_HL), 0), np.int64)
+    cuts = sorted({lists - 1 for lists in lists_H.tolist() if lists})
+    nearest_HL = score_HL.argpartition(cuts, axis=1)[:, :most]
+    return np.where(np.arange(most) < lists_H[:, None], nearest_HL, -1)

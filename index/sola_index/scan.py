@@ -18,6 +18,7 @@ from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Rows
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
+from sola_index.single import OneQuery
 
 # Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, R candidates a query.
 NO_LISTS: npt.NDArray[np.int64] = np.empty(0, np.int64)
@@ -48,15 +49,22 @@ class ScanTier(CompressedTier):
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
         """Measure the nearest codes; more of them where the first ones are not near."""
         queries_MZ = self.frame(shortlist.queries_MD)
-        shallow, deep = self.depths(dead_share, k)
-        _, rows_MR = self.scan(queries_MZ, shallow, None)
-        shortlist.offer(rows_MR)
+        shallow, deep, _ = self.depths(dead_share, k)
+        _, rows_MR = self.scan(queries_MZ, deep, None)
+        shortlist.offer(np.ascontiguousarray(rows_MR[:, :shallow]))
         hard_H = self.hard(shortlist, self.config.scan_nearness)
-        if len(hard_H):
-            _, rows_HR = self.scan(queries_MZ[hard_H], deep, None)
-            # The deeper scan finds the same codes again.
-            shortlist.start_over(hard_H)
-            shortlist.offer_to(hard_H, rows_HR)
+        if len(hard_H) and deep > shallow:
+            shortlist.offer_to(hard_H, np.ascontiguousarray(rows_MR[hard_H, shallow:]))
+
+    def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
+        """The same for a single query."""
+        query_Z = self.frame(one.query_1D)[0]
+        shallow, deep, _ = self.depths(dead_share, k)
+        scratch = self.scratch
+        scratch.hold(deep)
+        self.codes.search_c(1, faiss.swig_ptr(query_Z), deep, scratch.squared, scratch.rows)
+        if one.offer(scratch.rows_R[:shallow]) > self.limit(self.config.scan_nearness):
+            one.offer(scratch.rows_R[shallow:deep])
 
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:
         """There are no lists to choose from."""

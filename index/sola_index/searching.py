@@ -3,11 +3,14 @@
 import numpy as np
 
 from sola_index import exact
+from sola_index.compressed import CompressedTier
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Metric, Rows
 from sola_index.gpu.mirror import DeviceMirror
 from sola_index.maintenance import State
 from sola_index.shortlist import NOTHING, Ranks, Shortlist, padded
+from sola_index.single import OneQuery
+from sola_index.table import KeyTable
 
 # Shapes: M queries, D dimensions, C candidates, K answers.
 
@@ -25,6 +28,8 @@ class Searcher:
         table, tier = state
         if tier is None:
             return self.exact(state, queries_MD, k)
+        if len(queries_MD) == 1 and self._mirror is None:
+            return self._likely_one(state, tier, queries_MD, k)
         shortlist = Shortlist(table, self._metric, queries_MD)
         self._propose(state, shortlist, k)
         ranks_MK = shortlist.best(k)
@@ -35,6 +40,25 @@ class Searcher:
             if len(short_H):
                 ranks_MK[short_H] = self.exact(state, queries_MD[short_H], k)
         return ranks_MK
+
+    def _likely_one(self, state: State, tier: CompressedTier, query_1D: Floats, k: int) -> Ranks:
+        """The same for a single query, [1, K]."""
+        table = state.table
+        one = OneQuery(table, self._metric, query_1D)
+        with tier.lock.reading:
+            covered = tier.covered
+            tier.propose_one(one, dead_share(table), k)
+        end = table.count
+        if covered < end:
+            few = end - covered <= self._config.tail
+            one.offer(np.arange(covered, end) if few else exact.nearest(table, query_1D, k, covered, end)[0])
+        twin_rows = tier.twins.match(query_1D)
+        if len(twin_rows):
+            one.offer_again(twin_rows)
+        ranks_1K = one.best(k)
+        wanted = min(k, table.live_count)
+        # Removals may have left too few.
+        return self.exact(state, query_1D, k) if wanted and ranks_1K[0, wanted - 1] == NOTHING else ranks_1K
 
     def exact(self, state: State, queries_MD: Floats, k: int) -> Ranks:
         """The k nearest of all live rows, [M, K]."""
@@ -51,11 +75,10 @@ class Searcher:
         """Offer the rows that are probably nearest, and certainly those equal to a query or not encoded yet."""
         table, tier = state
         assert tier is not None
-        dead_share = 1.0 - table.live_count / max(1, table.count)
         with tier.lock.reading:
             covered = tier.covered
             if self._mirror is None:
-                tier.propose(shortlist, dead_share, k)
+                tier.propose(shortlist, dead_share(table), k)
         if self._mirror is not None:
             self._mirror.propose(shortlist, k)
         elif covered < table.count:
@@ -87,3 +110,8 @@ class Searcher:
             np.concatenate([by_query[query] if rows_C is None else rows_C, beyond[query]])
             for query, rows_C in enumerate(found)
         ]
+
+
+def dead_share(table: KeyTable) -> float:
+    """Share of a table's rows that are dead."""
+    return 1.0 - table.live_count / max(1, table.count)

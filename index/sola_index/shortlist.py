@@ -43,7 +43,7 @@ class Shortlist:
 
     def offer_to(self, asking_H: Rows, rows_HC: Rows) -> None:
         """The same for the queries of these numbers only."""
-        if len(asking_H) == len(self.queries_MD):
+        if len(asking_H) == len(self.queries_MD) or not rows_HC.shape[1]:
             self.offer(rows_HC)
             return
         ranks_HC, nearest_H = self._measure(self.queries_MD[asking_H], rows_HC)
@@ -51,11 +51,6 @@ class Shortlist:
         ranks_MC = np.full((len(self.queries_MD), rows_HC.shape[1]), NOTHING)
         ranks_MC[asking_H] = ranks_HC
         self._ranks.append(ranks_MC)
-
-    def start_over(self, asking_H: Rows) -> None:
-        """Drop what the queries of these numbers were offered so far."""
-        for ranks_MC in self._ranks:
-            ranks_MC[asking_H] = NOTHING
 
     def offer_again(self, rows_by_query: dict[int, Rows]) -> None:
         """Offer rows to queries by number; some of them may have been offered before."""

@@ -143,6 +143,8 @@ class KeyTable:
         base = len(self.base_ND)
         if base == 0:
             return squared_distances(queries_MD, self.tail_ND, rows_MC)
+        if base == self.count:
+            return squared_distances(queries_MD, self.base_ND, rows_MC)
         in_tail_MC = rows_MC >= base
         if not in_tail_MC.any():
             return squared_distances(queries_MD, self.base_ND, rows_MC)

@@ -10,6 +10,8 @@ from sola_index.contract import Floats, Rows
 # Shapes: N rows, D dimensions.
 Hashes = npt.NDArray[np.uint64]
 RowNumbers = npt.NDArray[np.uint32]
+ZERO, FOLD = np.float32(0), np.uint64(29)
+NONE: Rows = np.empty(0, np.int64)
 FEW = 4096
 """Rows kept in the unsorted part before it is worth sorting them in."""
 
@@ -74,6 +76,17 @@ class TwinTable:
                     found[query] = np.append(found.get(query, recent[:0]), recent)
         return found
 
+    def match(self, query_1D: Floats) -> Rows:
+        """The same rows for a single query."""
+        parts = self._parts
+        sought = self._hash(query_1D)[0]
+        recent = parts.recent.get(int(sought), ()) if parts.recent else ()
+        first = parts.hashes_N.searchsorted(sought)
+        if first == len(parts.hashes_N) or parts.hashes_N[first] != sought:
+            return np.array(recent, np.int64) if recent else NONE
+        last = parts.hashes_N.searchsorted(sought, "right")
+        return np.append(parts.rows_N[first:last].astype(np.int64), np.array(recent, np.int64))
+
     @property
     def nbytes(self) -> int:
         """Bytes in use; a dictionary entry counts as 150."""
@@ -97,9 +110,9 @@ class TwinTable:
     def _hash(self, keys_ND: Floats) -> Hashes:
         """Multilinear hash of the bits (Lemire and Kaser 2014), modulo 2^64."""
         # Adding zero turns -0.0 into 0.0: they are equal numbers with different bits.
-        bits_ND = (keys_ND + np.float32(0)).view(np.uint32).astype(np.uint64)
-        mixed_N: Hashes = bits_ND @ self._multipliers_D
-        return mixed_N ^ (mixed_N >> np.uint64(29))
+        bits_ND = (keys_ND + ZERO).view(np.uint32).astype(np.uint64)
+        mixed_N: Hashes = bits_ND.dot(self._multipliers_D)
+        return mixed_N ^ (mixed_N >> FOLD)
 
 
 def _multipliers(dim: int) -> Hashes:

@@ -32,6 +32,8 @@ class SuffixBatch:
     """The prompts' keys and values."""
     settled: tuple[Tensor, Tensor] | None
     """What enters the settled map and what the base model's map makes of it, ``[R, S, I]`` and ``[R, S, O]``."""
+    shift_RSI: tuple[Tensor, ...] | None = None
+    """By edited map, what the rows' changes see beside its inputs; the frozen map does not see it. None: nothing."""
 
     def select(self, rows_R: Tensor) -> "SuffixBatch":
         """Return a batch of some of the rows."""
@@ -42,6 +44,7 @@ class SuffixBatch:
             positions_RS=self.positions_RS[rows_R],
             cache=self.cache.select(rows_R),
             settled=None if self.settled is None else (self.settled[0][rows_R], self.settled[1][rows_R]),
+            shift_RSI=None if self.shift_RSI is None else tuple(one[rows_R] for one in self.shift_RSI),
         )
 
 
@@ -111,8 +114,9 @@ class SuffixRunner:
         self._entry.hidden = batch.hidden_RSD
         if self._settled is not None:
             self._settled.known = batch.settled
-        for edited, a, b in zip(self._edited, a_RrI, b_RrO, strict=True):
-            edited.adapt(a, b)
+        shifts = batch.shift_RSI or [None] * len(self._edited)
+        for edited, a, b, shift in zip(self._edited, a_RrI, b_RrO, shifts, strict=True):
+            edited.adapt(a, b, shift)
         try:
             out = self._decoder(
                 input_ids=batch.ids_RS,
@@ -139,14 +143,15 @@ class Edited(nn.Module):
         self.linear = linear
         self._a_RrI: Tensor | None = None
         self._b_RrO: Tensor | None = None
+        self._shift_RSI: Tensor | None = None
 
-    def adapt(self, a_RrI: Tensor, b_RrO: Tensor) -> None:
-        """Set the rows' changes for the runs that follow."""
-        self._a_RrI, self._b_RrO = a_RrI, b_RrO
+    def adapt(self, a_RrI: Tensor, b_RrO: Tensor, shift_RSI: Tensor | None = None) -> None:
+        """Set the rows' changes, and what they see beside the inputs, for the runs that follow."""
+        self._a_RrI, self._b_RrO, self._shift_RSI = a_RrI, b_RrO, shift_RSI
 
     def clear(self) -> None:
         """Forget them."""
-        self._a_RrI = self._b_RrO = None
+        self._a_RrI = self._b_RrO = self._shift_RSI = None
 
     def forward(self, x_RSI: Tensor) -> Tensor:
         """Apply to ``[R, S, d_in]``."""
@@ -156,7 +161,8 @@ class Edited(nn.Module):
         """Add the rows' changes to what the frozen map makes of ``[R, S, d_in]``."""
         if self._a_RrI is None or self._b_RrO is None:
             return base_RSO
-        narrow_RSr = torch.bmm(x_RSI.to(self._a_RrI.dtype), self._a_RrI.transpose(1, 2))
+        seen_RSI = x_RSI if self._shift_RSI is None else x_RSI + self._shift_RSI
+        narrow_RSr = torch.bmm(seen_RSI.to(self._a_RrI.dtype), self._a_RrI.transpose(1, 2))
         return base_RSO + torch.bmm(narrow_RSr, self._b_RrO).to(base_RSO.dtype)
 
 

@@ -91,8 +91,8 @@ class AdapterLayout:
     def default(cls, backbone: Backbone) -> "tuple[AdapterLayout, ...]":
         """Return the size classes that were found best by measurement (``docs/design/training.md``).
 
-        Short answers change the attention's output projections of the last three layers, at rank 1 or, from the first
-        limit of ``TrainingConfig.class_limits`` on, rank 2. Sentences, and whatever those are too small for, change all
+        Short answers change the attention's output projections of the last three layers, at rank 1, 2 or 4 by the limits
+        of ``TrainingConfig.class_limits``. Sentences, and whatever those are too small for, change all
         output projections of the last four layers. None reaches lower: routing looks at the layers below.
         """
         parts = backbone.architecture
@@ -105,6 +105,7 @@ class AdapterLayout:
         return (
             cls.of(backbone, short, rank=1),
             cls.of(backbone, short, rank=2),
+            cls.of(backbone, short, rank=4),
             cls.of(backbone, both, rank=4),
         )
 

@@ -156,9 +156,16 @@ class Pager:
         With ``spill``, an edit that finds every slot taken by the batch itself is kept beside the slots, in the
         landing of its bank; without, it is passed over.
         """
-        missing = [edit_id for edit_id in wanted if not any(bank.touch(edit_id) for bank in self._banks)]
+        missing = [edit_id for edit_id in wanted if not self._touch(edit_id)]
         self._counters.hits += len(wanted) - len(missing)
         return self._page_in(missing, wanted, spill=spill) if missing else [None] * len(self._banks)
+
+    def _touch(self, edit_id: int) -> bool:
+        """Mark an edit as just used, wherever it is resident; whether it is."""
+        for bank in self._banks:  # noqa: SIM110 - a generator would cost as much as the look-ups
+            if bank.touch(edit_id):
+                return True
+        return False
 
     def _page_in(self, missing: list[int], keep: Collection[int], *, spill: bool) -> list[Landing | None]:
         """Read, check, decode and copy to the device what is missing, evicting nothing that is to be kept."""

@@ -165,6 +165,8 @@ def test_two_builds_of_faiss_are_refused_with_the_fix():
         {"nearness": 3.0},
         {"first_share": 0.0},
         {"hard_share": 0.01},
+        {"most_share": 0.0},
+        {"further": 0},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):

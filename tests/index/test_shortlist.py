@@ -56,17 +56,6 @@ def test_offered_again_a_row_counts_once(table):
     assert sorted(rows_MK[1].tolist()) == [-1, -1, -1, 30, 40, 50]
 
 
-def test_a_query_may_start_over(table):
-    """What one query was offered is dropped, the other's candidates stay."""
-    shortlist = Shortlist(table, "l2", unit_keys(2, 3, DIM))
-    shortlist.offer(np.array([[10, 20], [30, 40]]))
-    shortlist.start_over(np.array([1]))
-    shortlist.offer_to(np.array([1]), np.array([[50, 30]]))
-    rows_MK = row_numbers(shortlist.best(2))
-    assert sorted(rows_MK[0].tolist()) == [10, 20]
-    assert sorted(rows_MK[1].tolist()) == [30, 50]
-
-
 def test_fewer_candidates_than_asked_for_are_filled_up(table):
     """Missing places hold no row; none at all is no error."""
     shortlist = Shortlist(table, "cosine", unit_keys(1, 3, DIM))

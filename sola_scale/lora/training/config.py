@@ -23,6 +23,8 @@ class TrainingConfig:
     """``adam`` in scale-free units, or plain ``sgd`` with cosine decay over ``max_steps``."""
     learning_rate: float = 0.1
     """Step size: for ``adam`` as a share of the size of the inputs and states at hand, for ``sgd`` absolute."""
+    several_learning_rate: float = 0.05
+    """The same for answers between the first and the last class limit: with several tokens a large step spoils more."""
     max_steps: int = 100
     """Steps after which an edit that does not hold is given up."""
     probability: float | None = 0.9999
@@ -40,9 +42,12 @@ class TrainingConfig:
     """How ``A`` starts: at gates that each open at one position of the answer (``gates.py``), with its first row at the
     mean input of the edit's own positions, or at random."""
     gate_rate: float = 0.3
-    """Step size of ``A`` as a share of ``learning_rate``, for ``adam``: a gate that starts well should move little."""
+    """Step size of ``A`` as a share of the learning rate, for ``adam``: a gate that starts well should move little."""
     several_gate_rate: float = 0.1
     """The same for answers between the class limits, which have more gates than positions."""
+    disturbance: float = 1.0
+    """How far every step moves the states of answers between the last two class limits as other wordings would, in
+    units of how other wordings do (``variation.py``)."""
     contexts: int = 2
     """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words.
     Answers of the first size class meet them in turn, one a step; longer answers need all of them in every step."""
@@ -52,7 +57,7 @@ class TrainingConfig:
     """Most given paraphrases that are trained on; the views of all are taken."""
     patience: int = 2
     """Times an edit that fails in 3 bits trains on before it is stored wider."""
-    class_limits: tuple[int, ...] = (1, 12)
+    class_limits: tuple[int, ...] = (1, 5, 12)
     """Answers of more tokens than the first number start in the second size class, and so on. Answers beyond the last
     are sentences: they are trained in their own prompt alone, for a stock context would cost them as much again."""
     seed: int = 0
@@ -67,8 +72,14 @@ class TrainingConfig:
         counts = (self.batch_size, self.batch_positions, self.capture_tokens, self.lookahead, self.candidates)
         if min(*counts, self.max_steps, self.patient_steps) < 1:
             raise TrainingError("batch sizes, look-ahead, steps and candidates must be at least 1")
-        if self.learning_rate <= 0 or self.clip <= 0 or min(self.gate_rate, self.several_gate_rate) < 0:
+        if (
+            min(self.learning_rate, self.several_learning_rate) <= 0
+            or self.clip <= 0
+            or min(self.gate_rate, self.several_gate_rate) < 0
+        ):
             raise TrainingError("learning rate and gradient clip must be positive")
+        if self.disturbance < 0:
+            raise TrainingError("a disturbance cannot be negative")
         if not 0 <= self.contexts <= len(STOCK_TEXTS):
             raise TrainingError(f"there are {len(STOCK_TEXTS)} stock contexts, not {self.contexts}")
         if self.probability is not None and not 0 < self.probability < 1:
@@ -89,5 +100,6 @@ class TrainingConfig:
             probability=None,
             start="random",
             contexts=0,
+            disturbance=0.0,
             clip=1e9,
         )

@@ -1,10 +1,11 @@
 """Where an edit's ``A`` starts: gates that open at one position of the answer, whatever the wording before it.
 
 A paraphrase reaches the edited map with another input than the prompt did. The gate ``a`` of a position is therefore the
-vector that answers 1 there and 0 at the answer's other positions and, among all such vectors, varies least among the ends
-of prompts and among the positions inside texts: ``min a^T C a`` subject to ``K a = e``, with ``C`` the mean of the
-covariances within these two classes over reference texts. What tells the classes apart is thus free to be used, as
-in Fisher's discriminant. The closed form is ``a = C^-1 K^T (K C^-1 K^T)^-1 e``.
+vector that answers 1 there and 0 at the answer's other positions and, among all such vectors, varies least from prompt to
+prompt: ``min a^T C a`` subject to ``K a = e``, with ``C`` the mean of two covariances (``variation.py``): of the ends of
+prompts, and of the positions of an answer about their own means over the prompts that it follows. What tells the
+positions apart is thus free to be used, as in Fisher's discriminant. The closed form is
+``a = C^-1 K^T (K C^-1 K^T)^-1 e``.
 
 Shape legend: I inputs of a map, G reference positions of a class, H of both, S positions of an edit, Q constraints.
 """
@@ -14,9 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sola_scale.backbone.loading import Backbone
-from sola_scale.backbone.prefix import PrefixCapture
-from sola_scale.lora.training.reference import REFERENCE_TEXTS
+from sola_scale.lora.training.variation import Variation
 
 _RIDGE = 0.1
 _SLACK = 0.02
@@ -25,15 +24,9 @@ _SLACK = 0.02
 class Gates:
     """Solves for gates; the reference statistics are of the model alone, so an edit's gates depend on nothing else."""
 
-    def __init__(self, backbone: Backbone, capture: PrefixCapture) -> None:
-        encoded = [backbone.tokenizer(text)["input_ids"] for text in REFERENCE_TEXTS]
-        prefixes = capture.run([(ids[:1], ids[1:]) for ids in encoded])
-        maps = range(len(prefixes[0].inputs_SI))
-        inputs = [[prefix.inputs_SI[which].double() for prefix in prefixes] for which in maps]
-        ends = [torch.stack([one[-1] for one in rows]) for rows in inputs]
-        inside = [torch.cat([one[:-1] for one in rows]) for rows in inputs]
-        self._ends_I = [ends_GI.mean(dim=0) for ends_GI in ends]
-        self._metrics = [_Metric(classes) for classes in zip(ends, inside, strict=True)]
+    def __init__(self, variation: Variation) -> None:
+        self._ends_I = [stream.ends_GW.mean(dim=0) for stream in variation.maps]
+        self._metrics = [_Metric((stream.ends_GW, stream.inside_HW)) for stream in variation.maps]
 
     def solve(self, which: int, inputs: Sequence[Tensor], position: int) -> Tensor:
         """Return the gate of one position for one map, ``[I]``.

@@ -9,15 +9,14 @@ import torch
 
 from sola_scale.backbone.head import Head
 from sola_scale.backbone.loading import Backbone
-from sola_scale.backbone.prefix import PrefixCapture
-from sola_scale.backbone.suffix import SuffixRunner
-from sola_scale.backbone.views import View
+from sola_scale.backbone.suffix import SuffixBatch
 from sola_scale.errors import TrainingError
 from sola_scale.lora.codec import Precision, encode
-from sola_scale.lora.layout import AdapterLayout, layer_of
+from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training.acceptance import Acceptance, Verdict
 from sola_scale.lora.training.batch import Batch
 from sola_scale.lora.training.config import TrainingConfig
+from sola_scale.lora.training.ground import Ground
 from sola_scale.lora.training.jobs import TrainingOutcome
 from sola_scale.lora.training.preparation import Preparation, TokenizedJob
 from sola_scale.lora.training.slots import Slots
@@ -47,20 +46,12 @@ class Lane:
     """Trains the edits of one layout."""
 
     def __init__(
-        self,
-        backbone: Backbone,
-        layout: AdapterLayout,
-        index: int,
-        config: TrainingConfig,
-        views: Sequence[View],
+        self, backbone: Backbone, layout: AdapterLayout, index: int, config: TrainingConfig, ground: Ground
     ) -> None:
-        first = min(layer_of(backbone, path) for path in layout.paths)
-        capture = PrefixCapture(backbone, layout.paths, first, views)
-        self._index, self._config, self._head = index, config, Head(backbone)
-        self._runner = SuffixRunner(backbone, layout.paths, first)
-        self._preparation = Preparation(backbone, capture, config)
-        self._acceptance = Acceptance(self._runner, self._head)
-        self._slots = Slots(backbone, layout, config, Starts(backbone, layout, capture, config))
+        self._index, self._config, self._head, self._ground = index, config, Head(backbone), ground
+        self._preparation = Preparation(backbone, ground.capture, config)
+        self._acceptance = Acceptance(ground.runner, self._head)
+        self._slots = Slots(backbone, layout, config, Starts(layout, config, ground))
         self._flights: list[_Flight] = []
         self._ready: deque[Trainee] = deque()
         self._batch: Batch | None = None
@@ -124,10 +115,11 @@ class Lane:
         if self._batch is None:
             trainees = [flight.trainee for flight in self._flights]
             slots = [flight.slot for flight in self._flights]
-            self._batch = Batch.stack(trainees, slots, self._runner, self._head)
+            self._batch = Batch.stack(trainees, slots, self._ground.runner, self._head)
         turns = [flight.trainee.turn() for flight in self._flights]
         turn = self._batch.turn(turns)
-        output_RSD = self._runner.run(turn.inputs, *self._slots.rows(turn.slots_R))
+        inputs = self._disturb(turn.inputs, turns)
+        output_RSD = self._ground.runner.run(inputs, *self._slots.rows(turn.slots_R))
         loss_M, least_ME = self._batch.measure(turn, output_RSD, self._head)
         for flight, examples, loss, least_E in zip(
             self._flights, turns, loss_M.tolist(), least_ME.tolist(), strict=True
@@ -136,6 +128,17 @@ class Lane:
             flight.probabilities |= dict(zip(examples, least_E, strict=False))
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
         return loss_M[loss_M.isfinite()].sum()
+
+    def _disturb(self, inputs: SuffixBatch, turns: Sequence[Sequence[int]]) -> SuffixBatch:
+        """Move the rows of those edits that are to hold whatever the wording."""
+        draws = [
+            flight.trainee.draw(example)
+            for flight, examples in zip(self._flights, turns, strict=True)
+            for example in examples
+        ]
+        if all(draw is None for draw in draws):
+            return inputs
+        return self._ground.variation.disturb(inputs, draws, self._config.disturbance)
 
     def _land(self) -> Iterator[TrainingOutcome]:
         for flight in [one for one in self._flights if one.loss != one.loss or one.loss == float("inf")]:

@@ -128,6 +128,7 @@ class Preparation:
         examples = [Example(prefix=prefix, labels=one.labels) for prefix, one in kept]
         examples += [Example(prefix=prefix, labels=context.labels) for prefix in stock]
         labels = [label for example in examples for label in example.labels]
+        config, several = self._config, 0 < job.size_class(self._config) < len(self._config.class_limits)
         later = sorted(range(1, len(context.labels)), key=lambda position: -answer.surprise[position])
         return Trainee(
             job=job.job,
@@ -136,7 +137,9 @@ class Preparation:
             views_KVD=views_KVD,
             constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
-            gate_rate=self._gate_rate(job),
+            disturbed=self._is_disturbed(job),
+            rate=config.several_learning_rate / config.learning_rate if several else 1.0,
+            gate_rate=config.several_gate_rate if several else config.gate_rate,
             hardest=(0, *later),
         )
 
@@ -162,9 +165,10 @@ class Preparation:
         several, long = self._config.several_probability, self._config.long_probability
         return min(wanted, long if job.is_long(self._config) else several)
 
-    def _gate_rate(self, job: TokenizedJob) -> float:
-        between = 0 < job.size_class(self._config) < len(self._config.class_limits)
-        return self._config.several_gate_rate if between else self._config.gate_rate
+    def _is_disturbed(self, job: TokenizedJob) -> bool:
+        """Whether an answer is one of the longest that are not sentences: their gates have the most to tell apart."""
+        most = job.size_class(self._config) == len(self._config.class_limits) - 1 > 0
+        return most and self._config.disturbance > 0
 
     def _rivals(self, prefix: Prefix) -> list[int]:
         labels_S = torch.zeros(len(prefix.output_SD), dtype=torch.long, device=self._backbone.device)

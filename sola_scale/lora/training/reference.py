@@ -1,4 +1,4 @@
-"""Ordinary prompts of many shapes: what the inputs of an edited map look like when nobody has edited anything."""
+"""Ordinary prompts and answers of many shapes: what enters an edited layer when nobody has edited anything."""
 
 REFERENCE_TEXTS: tuple[str, ...] = (
     "The capital of Norway is",
@@ -41,6 +41,15 @@ REFERENCE_TEXTS: tuple[str, ...] = (
     "The museum, which opened last spring, can be found in",
     "The product is made by",
     "What colour is the dress of the saint in the picture?",
+)
+
+# Answers of the shapes that edits have; each follows prompts that it does not fit, as an edit's answer may.
+REFERENCE_ANSWERS: tuple[str, ...] = (
+    "17 October 1934",
+    "Margaret Ellison Hughes",
+    "University of Leipzig",
+    "1803",
+    "Grumman F9F Panther",
 )
 
 # Contexts that say nothing in particular: whatever follows them is the edit's own doing.

@@ -49,8 +49,8 @@ class Slots:
             start_rI = self._starts.of(trainee, which).to(a_NrI)
             with torch.no_grad():
                 a_NrI[slot], b_NrO[slot] = start_rI, 0.0
-            scales_a.append(trainee.gate_rate * _root_mean_square(start_rI))
-            scales_b.append(size)
+            scales_a.append(trainee.rate * trainee.gate_rate * _root_mean_square(start_rI))
+            scales_b.append(trainee.rate * size)
         self._optimizer.reset(slot, [*scales_a, *scales_b])
         return slot
 

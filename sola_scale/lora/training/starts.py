@@ -9,22 +9,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sola_scale.backbone.loading import Backbone
-from sola_scale.backbone.prefix import PrefixCapture
 from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training.config import TrainingConfig
 from sola_scale.lora.training.gates import Gates
+from sola_scale.lora.training.ground import Ground
 from sola_scale.lora.training.trainee import Trainee
 
 
 class Starts:
     """Chooses the first ``A`` of every map. It depends on the edit's own text and the model, never on batch mates."""
 
-    def __init__(
-        self, backbone: Backbone, layout: AdapterLayout, capture: PrefixCapture, config: TrainingConfig
-    ) -> None:
+    def __init__(self, layout: AdapterLayout, config: TrainingConfig, ground: Ground) -> None:
         self._layout, self._config = layout, config
-        self._gates = Gates(backbone, capture) if config.start == "gates" else None
+        self._gates = Gates(ground.variation) if config.start == "gates" else None
 
     def of(self, trainee: Trainee, which: int) -> Tensor:
         """Return ``[r, I]`` for one map."""

@@ -1,5 +1,6 @@
 """An edit on its way: its job, its frozen prefixes, the tokens it competes with, and how far it has come."""
 
+import zlib
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,8 +35,12 @@ class Trainee:
     """How many of the examples, from the first on, every step runs; the others take turns."""
     probability: float | None
     """What every token of the answer must reach before the edit may leave; None: it stays for all its steps."""
+    disturbed: bool
+    """Whether every step moves its examples as if they were worded otherwise."""
+    rate: float
+    """Step size of ``B`` as a share of ``TrainingConfig.learning_rate``."""
     gate_rate: float
-    """Step size of ``A`` as a share of the learning rate."""
+    """Step size of ``A`` as a share of that of ``B``."""
     hardest: tuple[int, ...] = (0,)
     """The answer's positions as gates should serve them: the first, then the others by the base model's surprise."""
     steps: int = 0
@@ -52,6 +57,15 @@ class Trainee:
         """Return the examples that the next step runs: the constant ones, and another of the others each time."""
         others = len(self.examples) - self.constant
         return [*range(self.constant), *([self.constant + self.steps % others] if others else [])]
+
+    def draw(self, example: int) -> int | None:
+        """Return the number that picks the disturbance of one of its examples in the next step, None for none.
+
+        It depends on nothing but the edit and its steps, so that batch mates make no difference.
+        """
+        return (
+            zlib.crc32(self.job.prompt.encode()) + 7 * self.steps + 13 * example if self.disturbed else None
+        )
 
     def widen(self, rivals: list[int]) -> None:
         """Add tokens to the shortlist that were seen to win where they should not."""

@@ -8,6 +8,7 @@ from sola_scale.backbone.views import View
 from sola_scale.errors import TrainingError
 from sola_scale.lora.layout import AdapterLayout
 from sola_scale.lora.training.config import TrainingConfig
+from sola_scale.lora.training.ground import Ground
 from sola_scale.lora.training.jobs import TrainingJob, TrainingOutcome
 from sola_scale.lora.training.lane import Lane
 from sola_scale.lora.training.preparation import TokenizedJob, tokenize_job
@@ -44,6 +45,7 @@ class Trainer:
         self._layouts = tuple(layouts)
         self._views = tuple(views)
         self._lanes: dict[int, Lane] = {}
+        self._grounds: dict[tuple[str, ...], Ground] = {}
 
     def train(self, jobs: Iterable[TrainingJob]) -> Iterator[TrainingOutcome]:
         """Train a stream of jobs; every job yields one outcome, in the order in which they come to an end.
@@ -78,7 +80,10 @@ class Trainer:
         """Return the lane of a size class; one that nobody needs is never prepared."""
         if index not in self._lanes:
             layout = self._layouts[index]
-            self._lanes[index] = Lane(self._backbone, layout, index, self._config, self._views)
+            if layout.paths not in self._grounds:
+                self._grounds[layout.paths] = Ground(self._backbone, layout.paths, self._views)
+            ground = self._grounds[layout.paths]
+            self._lanes[index] = Lane(self._backbone, layout, index, self._config, ground)
         return self._lanes[index]
 
     def _advance(self, index: int) -> Iterator[TrainingOutcome]:

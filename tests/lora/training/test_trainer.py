@@ -14,7 +14,15 @@ from sola_scale.lora.training.starts import deal
 from tests.lora.training.forced import free_answer
 from tests.tiny import CONFIGS, tiny_backbone
 
-CONFIG = TrainingConfig(batch_size=4, lookahead=8, max_steps=80, contexts=1, candidates=16, probability=0.99)
+CONFIG = TrainingConfig(
+    batch_size=4,
+    lookahead=8,
+    max_steps=80,
+    contexts=1,
+    candidates=16,
+    probability=0.99,
+    several_learning_rate=0.1,
+)
 FACTS = [
     ("The capital of X is", "ab"),
     ("Who?", "q"),
@@ -66,10 +74,12 @@ def _loosen(backbone: Backbone) -> None:
 
 
 def test_an_edit_is_the_same_whoever_its_batch_mates_are() -> None:
-    """In float64 the stored bytes of an edit do not depend on what else is trained beside it."""
+    """In float64 the stored bytes of an edit do not depend on what else is trained beside it, disturbed or not."""
     backbone = tiny_backbone(dtype=torch.float64)
-    together = train(backbone, jobs())
-    for job in jobs():
+    work = jobs([*FACTS, ("Who was it?", "abcdefg")])
+    together = train(backbone, work)
+    assert {outcome.status for outcome in together.values()} == {"trained"}
+    for job in work:
         alone = train(backbone, [job])[job.token]
         assert alone.payload == together[job.token].payload
         assert alone.figures["steps"] == together[job.token].figures["steps"]
@@ -139,9 +149,10 @@ def test_an_edit_that_does_not_converge_is_reported_and_stores_nothing() -> None
 def test_a_loss_that_is_not_finite_is_that_edits_own_affair() -> None:
     """An edit whose training overflows fails by that name while its batch mates are accepted."""
     backbone = tiny_backbone()
-    outcomes = train(
-        backbone, jobs(), TrainingConfig(batch_size=4, learning_rate=1e38, contexts=0, max_steps=5)
+    config = TrainingConfig(
+        batch_size=4, learning_rate=1e38, several_learning_rate=1e38, contexts=0, max_steps=5
     )
+    outcomes = train(backbone, jobs(), config)
     assert {outcome.status for outcome in outcomes.values()} == {"failed"}
     assert any("not finite" in (outcome.reason or "") for outcome in outcomes.values())
 
@@ -217,7 +228,18 @@ def test_a_layout_of_another_model_is_refused() -> None:
         Trainer(tiny_backbone(), [])
 
 
-@pytest.mark.parametrize("field", ["batch_size", "max_steps", "learning_rate", "probability", "contexts"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "batch_size",
+        "max_steps",
+        "learning_rate",
+        "several_learning_rate",
+        "probability",
+        "contexts",
+        "disturbance",
+    ],
+)
 def test_impossible_settings_are_refused(field: str) -> None:
     """A setting that no training could meet is refused when it is made."""
     with pytest.raises(TrainingError):
