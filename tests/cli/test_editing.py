@@ -192,7 +192,7 @@ def test_the_demo_proves_its_revocation(sola: Sola, tmp_path: Path, monkeypatch:
     assert proof["edited_differs"]
     assert proof["revoked_is_base"]
     assert proof["restored_is_edited"]
-    assert run.json["edited_right"] == 3
+    assert run.json["edited_right"] == run.json["outcomes"]["written"] > 0
     assert sola("demo", "--count", "3", "--store", tmp_path / "demo").code == 1
 
 
