@@ -3,10 +3,11 @@
 The row of words is numbers like those of any other view, so that whatever takes views, carries or keeps them takes the
 words too: a word's number and its stem are written as two digits of base `DIGIT` each, which float16 holds exactly.
 
-Shape legend: B prompts, T token positions, D width of the residual stream.
+Shape legend: B prompts, T token positions, R of them that are read, D width of the residual stream.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,10 +29,21 @@ class Reading:
 
     def __init__(self, spelling: Spelling, ids_BT: Tensor | None, mask_BT: Tensor) -> None:
         """``ids_BT`` is None for prompts that came as embeddings: they have no words."""
-        self._spelling = spelling
-        self._mask_BT = mask_BT
-        self._ids = [[] for _ in mask_BT] if ids_BT is None else _ends(ids_BT, mask_BT)
-        self._words = [list(spelling.words(ids)) for ids in self._ids]
+        self._spelling, self._ids_BT, self._mask_BT = spelling, ids_BT, mask_BT
+
+    @cached_property
+    def _ends(self) -> list[tuple[Tensor, list[int]]]:
+        """The tokens that are read and their positions, row by row; brought from the device once, if a view asks."""
+        masks_BT = self._mask_BT.bool().cpu()
+        if self._ids_BT is None:
+            return [(torch.zeros(0, dtype=torch.int64), []) for _ in masks_BT]
+        places = [torch.nonzero(mask_T)[-_READ:, 0] for mask_T in masks_BT]
+        rows = zip(places, self._ids_BT.cpu(), strict=True)
+        return [(places_R, ids_T[places_R].tolist()) for places_R, ids_T in rows]
+
+    @cached_property
+    def _words(self) -> list[list[Word]]:
+        return [list(self._spelling.words(ids)) for _, ids in self._ends]
 
     def rows(self, width: int) -> Tensor:
         """The last words of every prompt, the very last one first, as digits; float32 ``[B, width]``, 0 beyond."""
@@ -46,20 +58,13 @@ class Reading:
     def frame_weights(self) -> Tensor:
         """How much every token says of what is asked, ``[B, T]``: the rarer the more, nothing if it is of a name."""
         weights_BT = torch.zeros(self._mask_BT.shape)
-        for row, (ids, words) in enumerate(zip(self._ids, self._words, strict=True)):
+        for row, ((places, ids), words) in enumerate(zip(self._ends, self._words, strict=True)):
             weights = [0.0] * len(ids)
             for word in words:
                 if not word.name:
                     weights[word.start : word.stop] = map(self._spelling.weight, ids[word.start : word.stop])
-            if ids:
-                places = torch.nonzero(self._mask_BT[row].cpu())[-len(ids) :, 0]
-                weights_BT[row, places] = torch.tensor(weights)
+            weights_BT[row, places] = torch.tensor(weights)
         return weights_BT.to(self._mask_BT.device)
-
-
-def _ends(ids_BT: Tensor, mask_BT: Tensor) -> list[list[int]]:
-    rows = zip(ids_BT.cpu(), mask_BT.bool().cpu(), strict=True)
-    return [ids_T[mask_T][-_READ:].tolist() for ids_T, mask_T in rows]
 
 
 def _digits(word: Word) -> Iterator[int]:

@@ -11,17 +11,6 @@ from sola_index.testing.conformance import consecutive, unit_keys
 from tests.index.helpers import DIM
 
 
-@pytest.fixture
-def table():
-    """A hundred keys, of which rows 10, 11 and 12 are equal and row 5 is dead."""
-    keys_ND = unit_keys(100, 1, DIM)
-    keys_ND[10:13] = keys_ND[10]
-    table = KeyTable(DIM)
-    table.append(consecutive(100), keys_ND)
-    table.kill(np.array([5]))
-    return table
-
-
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 @pytest.mark.parametrize("portions", [1, 3, 7])
 def test_the_best_are_those_of_a_full_sort(table, metric, portions):

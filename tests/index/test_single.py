@@ -10,24 +10,12 @@ import pytest
 from sola_index.config import IndexConfig
 from sola_index.shortlist import NOTHING, Shortlist
 from sola_index.single import OneQuery, Scratch
-from sola_index.table import KeyTable
 from sola_index.testing.conformance import consecutive, unit_keys
 from sola_index.twins import TwinTable
 from tests.index.helpers import DIM, SMALL, clustered_keys, filled_index
 
 SCAN = IndexConfig(scan_from=256, lists_from=100_000, tail=16, background=False)
 LISTS = IndexConfig(scan_from=256, lists_from=512, tail=16, first_codes=200, hard_codes=400, background=False)
-
-
-@pytest.fixture
-def table():
-    """A hundred keys, of which rows 10, 11 and 12 are equal and row 5 is dead."""
-    keys_ND = unit_keys(100, 1, DIM)
-    keys_ND[10:13] = keys_ND[10]
-    table = KeyTable(DIM)
-    table.append(consecutive(100), keys_ND)
-    table.kill(np.array([5]))
-    return table
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
