@@ -257,14 +257,16 @@ def apply_against_peft(backbone: Backbone) -> dict[str, Any]:
     """What 32 distinct adapters add to one decode step: ours, and PEFT's mixed batch on the same maps."""
     layout = AdapterLayout.default(backbone)[0]
     maps = [backbone.model.get_submodule(module.path) for module in layout.modules]
-    inputs = [torch.randn(BATCH, 1, module.d_in) for module in layout.modules]
-    fired = FiredAdapters([FiredGroup(layout, torch.arange(BATCH), torch.randn(BATCH, layout.size) * 1e-3)])
+    inputs = [torch.randn(BATCH, 1, module.d_in, device=backbone.device) for module in layout.modules]
+    rows_F = torch.arange(BATCH, device=backbone.device)
+    weights = torch.randn(BATCH, layout.size, device=backbone.device) * 1e-3
+    fired = FiredAdapters([FiredGroup(layout, rows_F, weights)])
 
     class Step:
         prefill, past = False, 1
 
         @staticmethod
-        def reach(_rows_F: torch.Tensor) -> None:
+        def reach(_rows_F: torch.Tensor, _positions_F: torch.Tensor | None = None) -> None:
             return None
 
     def base() -> None:

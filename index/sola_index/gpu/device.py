@@ -35,7 +35,7 @@ def cuda_device(number: int = 0) -> Device:
 
     Raises:
         DeviceError: faiss sees no such device, or torch is missing. Nothing of faiss's GPU half is called before that
-            is known: without a device ``knn_gpu`` does not raise, it ends the process.
+            is known: without a device its brute force does not raise, it ends the process.
     """
     devices = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
     if number >= devices:
@@ -57,27 +57,54 @@ class _CudaDevice:
         self._number = number
         self._resources = faiss.StandardGpuResources()
         self._keys_SD = torch.empty((0, 0), dtype=torch.float16, device=f"cuda:{number}")
+        # Kept, or the kernel would read every key twice: once for its length.
+        self._squares_S = torch.empty(0, dtype=torch.float32, device=f"cuda:{number}")
 
     def reserve(self, slots: int, dim: int) -> None:
-        larger_SD = self._torch.empty((slots, dim), dtype=self._torch.float16, device=self._keys_SD.device)
-        if len(self._keys_SD):
-            larger_SD[: len(self._keys_SD)] = self._keys_SD
-        self._keys_SD = larger_SD
+        kept = min(slots, len(self._keys_SD))
+        larger_SD, squares_S = self._keys_SD.new_empty((slots, dim)), self._squares_S.new_empty(slots)
+        if kept:
+            larger_SD[:kept], squares_S[:kept] = self._keys_SD[:kept], self._squares_S[:kept]
+        self._keys_SD, self._squares_S = larger_SD, squares_S
 
     def write(self, start: int, keys_ND: Floats) -> None:
-        keys = self._torch.from_numpy(np.ascontiguousarray(keys_ND))
-        self._keys_SD[start : start + len(keys)] = keys.to(self._keys_SD.device, self._torch.float16)
+        slots = slice(start, start + len(keys_ND))
+        keys = self._torch.from_numpy(np.ascontiguousarray(keys_ND)).to(self._keys_SD.device)
+        self._keys_SD[slots] = keys.to(self._torch.float16)
+        self._squares_S[slots] = self._keys_SD[slots].float().square().sum(dim=1)
 
     def move(self, source: int, target: int) -> None:
-        self._keys_SD[target] = self._keys_SD[source]
+        self._keys_SD[target], self._squares_S[target] = self._keys_SD[source], self._squares_S[source]
 
     def nearest(self, slots: int, queries_MD: Floats, k: int) -> Rows:
         queries = self._torch.from_numpy(np.ascontiguousarray(queries_MD))
-        queries = queries.to(self._keys_SD.device, self._torch.float16)
-        # faiss runs on a stream of its own: what torch has queued must be there first.
-        self._torch.cuda.synchronize(self._number)
-        _, slots_MK = faiss.knn_gpu(self._resources, queries, self._keys_SD[:slots], k, device=self._number)
+        queries_MD16 = queries.to(self._keys_SD.device, self._torch.float16)
+        distances_MK = self._torch.empty(
+            (len(queries), k), dtype=self._torch.float32, device=queries_MD16.device
+        )
+        slots_MK = self._torch.empty((len(queries), k), dtype=self._torch.int64, device=queries_MD16.device)
+        task = _brute_force(self._keys_SD[:slots], queries_MD16, distances_MK, slots_MK)
+        task.vectorNorms = faiss.cast_integer_to_float_ptr(self._squares_S.data_ptr())
+        task.device = self._number
+        # faiss has streams of its own: on torch's it comes after what torch has queued, and before the copy below.
+        stream = self._torch.cuda.current_stream(self._number).cuda_stream
+        self._resources.setDefaultStream(self._number, faiss.cast_integer_to_cudastream_t(stream))
+        faiss.bfKnn(self._resources, task)
         return np.asarray(slots_MK.cpu().numpy(), np.int64)
 
     def clone(self, index: Any) -> Any:
         return faiss.index_cpu_to_gpu(self._resources, self._number, index)
+
+
+def _brute_force(keys_SD: Any, queries_MD: Any, distances_MK: Any, slots_MK: Any) -> Any:
+    """The k nearest by Euclidean distance, described to faiss by addresses: it knows no torch tensors."""
+    task = faiss.GpuDistanceParams()
+    task.metric, task.k, task.dims = faiss.METRIC_L2, slots_MK.shape[1], keys_SD.shape[1]
+    task.vectors, task.numVectors = faiss.cast_integer_to_void_ptr(keys_SD.data_ptr()), len(keys_SD)
+    task.queries, task.numQueries = faiss.cast_integer_to_void_ptr(queries_MD.data_ptr()), len(queries_MD)
+    task.vectorType = task.queryType = faiss.DistanceDataType_F16
+    task.vectorsRowMajor = task.queriesRowMajor = True
+    task.outDistances = faiss.cast_integer_to_float_ptr(distances_MK.data_ptr())
+    task.outIndices = faiss.cast_integer_to_void_ptr(slots_MK.data_ptr())
+    task.outIndicesType = faiss.IndicesDataType_I64
+    return task

@@ -7,7 +7,7 @@ import numpy as np
 from sola_index import exact
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Ids, Rows
-from sola_index.gpu.clone import Clone
+from sola_index.gpu.clone import MOST_ANSWERS, Clone
 from sola_index.gpu.device import Device
 from sola_index.gpu.slots import SlotMap
 from sola_index.shortlist import Shortlist, padded
@@ -83,5 +83,5 @@ class DeviceMirror:
         count = len(self._slots)
         if not count:
             return [np.empty(0, np.int64)] * len(queries_MD)
-        slots_MK = self._device.nearest(count, queries_MD, min(k, count))
+        slots_MK = self._device.nearest(count, queries_MD, min(k, count, MOST_ANSWERS))
         return [table.known_rows(self._slots.ids_of(slots_K)) for slots_K in slots_MK]
