@@ -29,10 +29,10 @@ class Prefix:
     """The base model's state after its final norm, at the same positions."""
     inputs_SI: tuple[Tensor, ...]
     """By edited map, what enters it at the same positions ``[S, d_in]``."""
-    cache: dict[int, tuple[Tensor, Tensor]]
-    """By layer, keys and values ``[H, P - 1, E]`` of the prompt before its last token."""
+    cache: dict[int, Tensor]
+    """By layer, keys and values ``[P - 1, 2, H, E]`` of the prompt before its last token."""
     views_VD: Tensor
-    """The views of the prompt, float32."""
+    """The views of the prompt, float32, on the host: whoever wants them makes keys of them."""
 
 
 class PrefixCapture:
@@ -131,10 +131,10 @@ class PrefixCapture:
     def _pool(self, states: "_States", ids_BT: Tensor, prompt_BT: Tensor) -> Tensor:
         output_BTD = states.output_BTD
         if not self._views:
-            return output_BTD.new_zeros((output_BTD.shape[0], 0, output_BTD.shape[2]), dtype=torch.float32)
+            return torch.zeros((output_BTD.shape[0], 0, output_BTD.shape[2]))
         reading = Reading(self._backbone.spelling, ids_BT, prompt_BT)
         pooled = [pool(states.entering[view.layer], prompt_BT, view.pooling, reading) for view in self._views]
-        return torch.stack(pooled, dim=1)
+        return torch.stack(pooled, dim=1).cpu()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +166,11 @@ class _States:
             output_SD=self.output_BTD[row, span].clone(),
             inputs_SI=tuple(inputs[row, span].clone() for inputs in self.inputs_BTI),
             cache={
-                layer: (keys[row, :, : prompt - 1].clone(), values[row, :, : prompt - 1].clone())
-                for layer, (keys, values) in self.recorded.items()
+                layer: torch.stack([one[row, :, : prompt - 1].transpose(0, 1) for one in pair], dim=1)
+                for layer, pair in self.recorded.items()
                 if layer >= first
             },
-            views_VD=self.output_BTD.new_zeros((0, 0)) if views_VD is None else views_VD.clone(),
+            views_VD=torch.zeros((0, 0)) if views_VD is None else views_VD.clone(),
         )
 
     def join(self, before: Prefix, row: int, target: int) -> Prefix:

@@ -1,6 +1,6 @@
 """The part of the model that an edit can change: the layers from the first edited one on, at the positions it touches.
 
-Shape legend: R rows, N adapters, S positions, P cached prompt positions, D width, r rank, I inputs and O outputs of a
+Shape legend: R rows, N adapters, S positions, P cached prompt positions, L either, D width, r rank, I inputs and O outputs of a
 linear map, H key/value heads, E size of a head.
 """
 
@@ -78,29 +78,29 @@ class SuffixRunner:
     def stack(self, prefixes: Sequence[Prefix]) -> SuffixBatch:
         """Pad and stack prefixes that were captured for the same maps."""
         longest = max(prefix.position for prefix in prefixes)
-        hidden_RSD = _stack_rows([prefix.hidden_SD for prefix in prefixes])
-        rows, steps = hidden_RSD.shape[:2]
-        device = hidden_RSD.device
-        mask_RT = torch.ones((rows, longest + steps), dtype=torch.long, device=device)
-        for row, prefix in enumerate(prefixes):
-            mask_RT[row, : longest - prefix.position] = 0
-        starts_R1 = torch.tensor([[prefix.position] for prefix in prefixes], device=device)
+        own = _Stacking([len(prefix.hidden_SD) for prefix in prefixes], prefixes[0].hidden_SD.device)
+        before = _Stacking([prefix.position for prefix in prefixes], own.device, behind=False)
+        hidden_RSD = own.stack([prefix.hidden_SD for prefix in prefixes])
+        ids_RS = torch.zeros(hidden_RSD.shape[:2], dtype=torch.long, device=own.device)
+        starts_R1 = torch.tensor([[prefix.position] for prefix in prefixes], device=own.device)
         layers = [layer for layer in prefixes[0].cache if layer > self._first or self._settled is None]
+        stacked = {layer: before.stack([prefix.cache[layer] for prefix in prefixes]) for layer in layers}
+        pairs = {layer: both.permute(2, 0, 3, 1, 4).unbind(0) for layer, both in stacked.items()}
         return SuffixBatch(
-            ids_RS=torch.zeros((rows, steps), dtype=torch.long, device=device),
+            ids_RS=ids_RS,
             hidden_RSD=hidden_RSD,
-            mask_RT=mask_RT,
-            positions_RS=starts_R1 + torch.arange(steps, device=device),
-            cache=PrefixCache(_stack_caches(prefixes, layers, longest), longest),
-            settled=self._settle(prefixes),
+            mask_RT=torch.cat([(before.places_RL > 0).long(), torch.ones_like(ids_RS)], dim=1),
+            positions_RS=starts_R1 + torch.arange(ids_RS.shape[1], device=own.device),
+            cache=PrefixCache({layer: (keys, values) for layer, (keys, values) in pairs.items()}, longest),
+            settled=self._settle(prefixes, own),
         )
 
     @torch.no_grad()
-    def _settle(self, prefixes: Sequence[Prefix]) -> tuple[Tensor, Tensor] | None:
+    def _settle(self, prefixes: Sequence[Prefix], own: "_Stacking") -> tuple[Tensor, Tensor] | None:
         """Return what no step can change of the settled map: its inputs, and the base model's outputs."""
         if self._settled_map is None:
             return None
-        inputs_RSI = _stack_rows([prefix.inputs_SI[self._settled_map] for prefix in prefixes])
+        inputs_RSI = own.stack([prefix.inputs_SI[self._settled_map] for prefix in prefixes])
         return inputs_RSI, self._edited[self._settled_map].linear(inputs_RSI)
 
     def run(self, batch: SuffixBatch, a_RrI: Sequence[Tensor], b_RrO: Sequence[Tensor]) -> Tensor:
@@ -207,24 +207,25 @@ def _settled_map(backbone: Backbone, paths: Sequence[str], first_layer: int) -> 
     return list(paths).index(path) if inside == [path] else None
 
 
-def _stack_rows(rows: Sequence[Tensor]) -> Tensor:
-    """Stack ``[S, width]`` tensors of unlike lengths, zeros behind."""
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+class _Stacking:
+    """Stacks tensors ``[L, ...]`` of unlike lengths, zeros behind or before them, in two operations for any number.
 
+    One copy a tensor would be hundreds of kernels on a GPU, each time that an edit leaves.
+    """
 
-def _stack_caches(
-    prefixes: Sequence[Prefix], layers: Sequence[int], longest: int
-) -> dict[int, tuple[Tensor, Tensor]]:
-    stacked = {}
-    for layer in layers:
-        sample = prefixes[0].cache[layer][0]
-        pair = torch.zeros(
-            (2, len(prefixes), sample.shape[0], longest, sample.shape[2]),
-            dtype=sample.dtype,
-            device=sample.device,
+    def __init__(self, lengths: Sequence[int], device: torch.device, *, behind: bool = True) -> None:
+        self.device = device
+        lengths_R1 = torch.tensor(lengths).unsqueeze(1)
+        width = max(lengths)
+        places_RL = torch.arange(width) - (0 if behind else width - lengths_R1)
+        starts_R1 = lengths_R1.cumsum(dim=0) - lengths_R1 + 1
+        real_RL = (places_RL >= 0) & (places_RL < lengths_R1)
+        self.places_RL = torch.where(real_RL, starts_R1 + places_RL, 0).to(device)
+        """Where each position stands among all of them; 0: it is padding."""
+
+    def stack(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return ``[R, L, ...]``."""
+        together = torch.cat([rows[0].new_zeros((1, *rows[0].shape[1:])), *rows])
+        return together.index_select(0, self.places_RL.flatten()).view(
+            *self.places_RL.shape, *rows[0].shape[1:]
         )
-        for row, prefix in enumerate(prefixes):
-            for which, states_HPE in enumerate(prefix.cache[layer]):
-                pair[which, row, :, longest - prefix.position :] = states_HPE
-        stacked[layer] = (pair[0], pair[1])
-    return stacked

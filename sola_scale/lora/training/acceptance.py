@@ -54,7 +54,8 @@ class Acceptance:
         lengths = [len(example.labels) for example in examples]
         output_ND = torch.cat([row[:length] for row, length in zip(output_RSD, lengths, strict=True)])
         best_N1, loss_N = self._head.survey(output_ND, labels_N, 1)
-        parts = [torch.split(one, lengths) for one in (best_N1[:, 0], labels_N, loss_N)]
+        # To the host in one go: judging edit by edit on a device would wait for it three times each.
+        parts = [torch.split(one.cpu(), lengths) for one in (best_N1[:, 0], labels_N, loss_N)]
         return [_judge(best, labels, loss) for best, labels, loss in zip(*parts, strict=True)]
 
 

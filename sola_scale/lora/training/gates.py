@@ -7,7 +7,8 @@ prompts, and of the positions of an answer about their own means over the prompt
 positions apart is thus free to be used, as in Fisher's discriminant. The closed form is
 ``a = C^-1 K^T (K C^-1 K^T)^-1 e``.
 
-Shape legend: I inputs of a map, G reference positions of a class, H of both, S positions of an edit, Q constraints.
+Shape legend: I inputs of a map, G reference positions of a class, H of both, S positions of an edit, Q constraints,
+r gates.
 """
 
 from collections.abc import Sequence
@@ -28,20 +29,19 @@ class Gates:
         self._ends_I = [stream.ends_GW.mean(dim=0) for stream in variation.maps]
         self._metrics = [_Metric((stream.ends_GW, stream.inside_HW)) for stream in variation.maps]
 
-    def solve(self, which: int, inputs: Sequence[Tensor], position: int) -> Tensor:
-        """Return the gate of one position for one map, ``[I]``.
+    def solve(self, which: int, inputs: Sequence[Tensor], positions: Sequence[int]) -> Tensor:
+        """Return the gates of some positions for one map, ``[r, I]``.
 
         Args:
             which: the map.
             inputs: what enters it at the edit's positions ``[S, I]``, in each of its contexts.
-            position: where the gate shall be open.
+            positions: where each gate shall be open.
         """
         # The end of an ordinary prompt looks like position 0, whatever the prompt: paraphrases will.
-        constraints_QI = torch.cat([*(one.double() for one in inputs), self._ends_I[which].unsqueeze(0)])
-        wanted_Q = torch.cat(
-            [torch.arange(len(one)) == position for one in inputs] + [torch.tensor([position == 0])]
-        )
-        return self._metrics[which].least_varying(constraints_QI, wanted_Q.to(constraints_QI))
+        constraints_QI = torch.cat([torch.cat(list(inputs)).double(), self._ends_I[which].unsqueeze(0)])
+        places_Q1 = torch.tensor([*(place for one in inputs for place in range(len(one))), 0]).unsqueeze(1)
+        wanted_Qr = (places_Q1 == torch.tensor(positions)).to(constraints_QI)
+        return self._metrics[which].least_varying(constraints_QI, wanted_Qr)
 
 
 class _Metric:
@@ -54,13 +54,13 @@ class _Metric:
         gram_HH = self._centred_HI @ self._centred_HI.T
         self._inverse_HH = torch.linalg.inv(gram_HH + self._ridge * torch.eye(len(gram_HH)).to(gram_HH))
 
-    def least_varying(self, constraints_QI: Tensor, wanted_Q: Tensor) -> Tensor:
-        """Return the vector that meets the constraints (but for a little slack) and varies least."""
+    def least_varying(self, constraints_QI: Tensor, wanted_Qr: Tensor) -> Tensor:
+        """Return the vectors that meet the constraints (but for a little slack) and vary least."""
         solved_QI = self._solve(constraints_QI)
         gram_QQ = constraints_QI @ solved_QI.T
         gram_QQ += _SLACK * gram_QQ.diagonal().mean() * torch.eye(len(gram_QQ)).to(gram_QQ)
-        gate_I: Tensor = solved_QI.T @ torch.linalg.solve(gram_QQ, wanted_Q)
-        return gate_I
+        gates_rI: Tensor = torch.linalg.solve(gram_QQ, wanted_Qr).T @ solved_QI
+        return gates_rI
 
     def _solve(self, rows_QI: Tensor) -> Tensor:
         through_QH = rows_QI @ self._centred_HI.T @ self._inverse_HH

@@ -127,7 +127,7 @@ class Lane:
             flight.loss = loss
             flight.probabilities |= dict(zip(examples, least_E, strict=False))
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
-        return loss_M[loss_M.isfinite()].sum()
+        return torch.where(loss_M.isfinite(), loss_M, 0.0).sum()
 
     def _disturb(self, inputs: SuffixBatch, turns: Sequence[Sequence[int]]) -> SuffixBatch:
         """Move the rows of those edits that are to hold whatever the wording."""

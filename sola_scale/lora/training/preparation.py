@@ -153,7 +153,8 @@ class Preparation:
         output_ND = torch.cat([prefix.output_SD for prefix in prefixes])
         best_NC, loss_N = self._head.survey(output_ND, labels_N, self._config.candidates)
         answers = []
-        for best_SC, loss_S in zip(torch.split(best_NC, lengths), torch.split(loss_N, lengths), strict=True):
+        parts = [torch.split(one.cpu(), lengths) for one in (best_NC, loss_N)]
+        for best_SC, loss_S in zip(*parts, strict=True):
             # Long answers bring many rivals anyway: a smaller share for each keeps the shortlist short.
             share = max(8, min(self._config.candidates, 16 * self._config.candidates // len(best_SC)))
             answers.append(

@@ -74,11 +74,11 @@ class Slots:
         ]
 
     def adapter(self, slot: int, layout_index: int) -> Adapter:
-        """Copy a slot's weights out."""
+        """Copy a slot's weights out, to the host, which encodes them."""
         return Adapter(
             layout_index=layout_index,
-            a_rI=tuple(a[slot].detach().clone() for a in self.a_NrI),
-            b_rO=tuple(b[slot].detach().clone() for b in self.b_NrO),
+            a_rI=tuple(a[slot].detach().to("cpu", copy=True) for a in self.a_NrI),
+            b_rO=tuple(b[slot].detach().to("cpu", copy=True) for b in self.b_NrO),
         )
 
 

@@ -28,7 +28,7 @@ class Starts:
         inputs = [example.prefix.inputs_SI[which] for example in trainee.examples]
         if self._gates is not None:
             positions = deal(trainee.hardest, maps=len(self._layout.modules), rank=self._layout.rank)[which]
-            return torch.stack([self._gates.solve(which, inputs, position) for position in positions]).float()
+            return self._gates.solve(which, inputs, positions).float()
         noise_rI = self._noise(trainee, which)
         if self._config.start == "random":
             return noise_rI

@@ -38,7 +38,8 @@ class Variation:
             size: how much of the deviations, 1 as they are.
         """
         hidden_RSD = batch.hidden_RSD
-        parts = [one.pick(draws, hidden_RSD) * size for one in (self._hidden, *self.maps)]
+        steps = hidden_RSD.shape[1]
+        parts = [one.pick(draws, steps) * size for one in (self._hidden, *self.maps)]
         return dataclasses.replace(batch, hidden_RSD=hidden_RSD + parts[0], shift_RSI=tuple(parts[1:]))
 
 
@@ -56,22 +57,30 @@ class _Stream:
         ]
         ends_GW = self.ends_GW - self.ends_GW.mean(dim=0)
         self._deviations = [
-            torch.cat([end_W.unsqueeze(0), later_SW])
+            torch.cat([end_W.unsqueeze(0), later_SW]).to(states_CSW[0].dtype)
             for end_W, later_SW in zip(ends_GW, by_prompt, strict=True)
         ]
+        self._tables: dict[int, Tensor] = {}
 
-    def pick(self, draws: Sequence[int | None], like_RSD: Tensor) -> Tensor:
-        """Return deviations ``[R, S, W]`` for the positions of ``like_RSD``, zero where nothing is drawn."""
-        steps = like_RSD.shape[1]
-        picked_RSW = like_RSD.new_zeros((len(draws), steps, self.ends_GW.shape[1]))
-        for row, draw in enumerate(draws):
-            if draw is not None:
-                deviations_SW = self._deviations[draw % len(self._deviations)]
-                # The end of the prompt is one of a kind; positions of the answer repeat when an edit has more of them.
-                later = torch.arange(steps - 1) % (len(deviations_SW) - 1) + 1
-                places = torch.cat([torch.zeros(1, dtype=torch.long), later])
-                picked_RSW[row] = deviations_SW[places].to(picked_RSW)
-        return picked_RSW
+    def pick(self, draws: Sequence[int | None], steps: int) -> Tensor:
+        """Return deviations ``[R, S, W]`` for so many positions, zero where nothing is drawn."""
+        if steps not in self._tables:
+            self._tables[steps] = self._table(steps)
+        nothing = len(self._deviations)
+        drawn = [nothing if draw is None else draw % nothing for draw in draws]
+        table_GSW = self._tables[steps]
+        return table_GSW.index_select(0, torch.tensor(drawn, device=table_GSW.device))
+
+    def _table(self, steps: int) -> Tensor:
+        """Every prompt's deviations at the positions of an answer, and zeros behind them: one look-up serves all rows."""
+        rows = [self._stretched(deviations_SW, steps) for deviations_SW in self._deviations]
+        return torch.stack([*rows, torch.zeros_like(rows[0])])
+
+    @staticmethod
+    def _stretched(deviations_SW: Tensor, steps: int) -> Tensor:
+        # The end of the prompt is one of a kind; positions of the answer repeat when an edit has more of them.
+        later = torch.arange(steps - 1) % (len(deviations_SW) - 1) + 1
+        return deviations_SW[torch.cat([torch.zeros(1, dtype=torch.long), later])]
 
 
 def _run_references(backbone: Backbone, capture: PrefixCapture) -> list[Prefix]:
