@@ -64,8 +64,10 @@ def eval_(
 def _fluency(editor: "Editor", findings: list["Finding"], count: int) -> dict[str, Any]:
     from sola_scale.evaluate.fluency import after_the_answer, of_unrelated_prompts
 
-    chosen = [(one, one.edit_id) for one in findings if one.exact and one.edit_id is not None][:count]
-    ids = [edit_id for _, edit_id in chosen]
+    # A later record may have superseded an edit since it was examined.
+    live = {record.id for record in editor.edits(status="live")}
+    chosen = [(one, one.edit_id) for one in findings if one.exact and one.edit_id in live][:count]
+    ids = [edit_id for _, edit_id in chosen if edit_id is not None]
     answers = [one.answer for one, _ in chosen]
     return {
         "after_the_answer": asdict(after_the_answer(editor, [one.prompt for one, _ in chosen], answers, ids)),

@@ -59,6 +59,15 @@ def test_eval_examines_the_edits_of_a_data_set(sola: Sola, store: Path, tmp_path
     assert "1.000 (2 of 2" in again.out
 
 
+def test_eval_leaves_out_edits_that_no_longer_answer(sola: Sola, store: Path, tmp_path: Path) -> None:
+    """An edit that was examined and then taken back has no part in the fluency figures."""
+    data = write(tmp_path / "facts.jsonl", FRANCE, HAMLET)
+    command = ("eval", store, data, "--out", tmp_path / "findings.jsonl", "--json")
+    assert sola(*command, "--fluency", 0).json["statuses"] == {"held": 2}
+    assert sola("revoke", store, 1).code == 0
+    assert sola(*command, "--fluency", 2).json["fluency"]["after_the_answer"]["texts"] == 1
+
+
 def test_init_says_what_the_store_is_bound_to(sola: Sola, tmp_path: Path, model: Path) -> None:
     """The new store names its model and fingerprint; a second init is refused."""
     manifest = sola("init", tmp_path / "new", "--json").json["manifest"]
