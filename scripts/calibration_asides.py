@@ -5,8 +5,8 @@ import random
 from calibration_relations import Relation
 from calibration_subjects import HERE, Subjects
 
-CLOZE_SHARE, QUESTION_SHARE = 0.3, 0.1
-"""Share of paraphrases that follow an aside: of prompts to be continued, and of questions."""
+CLOZE_SHARE, QUESTION_SHARE = 0.45, 0.15
+"""Share of wordings that follow an aside where one may: of prompts to be continued, and of questions."""
 STATED = 0.2
 """Share of asides that state a fact of another subject in words by which a question could ask for it."""
 
@@ -31,8 +31,11 @@ class Asides:
         """Draw a sentence that asks nothing."""
         return self._subjects.fill(self._rng.choice(self._forms))
 
-    def before(self, text: str) -> str:
-        """Put an aside before some texts."""
+    def among(self, texts: list[str]) -> list[str]:
+        """Put asides before some of a question's texts, never the first or the last: edits are made of these."""
+        return [texts[0], *map(self._before, texts[1:-1]), *texts[1:][-1:]]
+
+    def _before(self, text: str) -> str:
         share = QUESTION_SHARE if text.endswith("?") else CLOZE_SHARE
         if self._rng.random() >= share:
             return text

@@ -72,8 +72,7 @@ class Clusters:
             key, text = (relation.title, twin), texts[0].replace("[X]", twin)
             misses.append(Miss(key=key, text=text, kind="same-relation"))
             yield Question(key=key, texts=[text], misses=[])
-        prompt, *rest = (text.replace("[X]", subject) for text in texts)
-        texts = [prompt, *map(self._asides.before, rest)]
+        texts = self._asides.among([text.replace("[X]", subject) for text in texts])
         yield Question(key=(relation.title, subject), texts=texts, misses=misses)
 
     def stranger(self, kind: str, relation: Relation, subject: str) -> Miss:

@@ -44,7 +44,7 @@ class Crowds:
             texts = [text.replace("[X]", subject) for text in relation.draw(self._rng, TEXTS)]
             yield Question(
                 key=(relation.title, subject),
-                texts=[texts[0], *map(self._asides.before, texts[1:])],
+                texts=self._asides.among(texts),
                 misses=[near, self._clusters.stranger(kind, relation, subject)],
                 aside=self._asides.sentence(),
             )

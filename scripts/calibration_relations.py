@@ -45,8 +45,8 @@ NAMED_WHO = (
 """The same, if a person or a body answers."""
 LEADS = ("It is", "That is", "The answer is")
 """What may follow a question and have the answer follow: "Where was [X] born? It is"."""
-NAMED_SHARE, LOOSE_SHARE, LEAD_SHARE = 0.35, 0.45, 0.05
-"""Shares of wordings by the relation's name, of loose ones among paraphrases where there are any, of questions with a
+NAMED_SHARE, LOOSE_SHARE, LEAD_SHARE = 0.35, 0.55, 0.05
+"""Shares of wordings by the relation's name, of loose ones where there are any and they may stand, of questions with a
 lead."""
 
 
@@ -76,7 +76,10 @@ class Relation:
         return [form.format(name) for name in self.names for form in forms]
 
     def draw(self, rng: random.Random, count: int) -> list[str]:
-        """Draw a prompt and paraphrases of it: up to ``count`` different wordings, the first not loose."""
+        """Draw a prompt and paraphrases of it: up to ``count`` different wordings, neither the first nor the last loose.
+
+        Fitting makes an edit of the prompt, and of every third question's last paraphrase.
+        """
         plain, named, loose = (
             iter(rng.sample(texts, len(texts))) for texts in (self.phrasings, self.named(), self.loose)
         )
@@ -85,7 +88,7 @@ class Relation:
             if len(drawn) == count:
                 break
             sources = [named, plain] if rng.random() < NAMED_SHARE else [plain, named]
-            if drawn and rng.random() < LOOSE_SHARE:
+            if 0 < len(drawn) < count - 1 and rng.random() < LOOSE_SHARE:
                 sources.insert(0, loose)
             drawn.update(dict.fromkeys(_next(sources)))
         return [_led(text, rng) for text in drawn]
