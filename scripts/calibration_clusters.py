@@ -1,101 +1,91 @@
-"""Clusters of calibration pairs: several relations of one subject, and the same ones of a subject one word away.
+"""Clusters of questions: several relations of one subject, and the same ones of a subject one word away.
 
 What a router takes for one another is not random: "the mother of" and "the father of" one person, NGC 634 and NGC 643.
-A cluster puts such questions into one store. Relations also appear under their plain names ("The birthplace of X is",
-"X birthplace"), as tables and knowledge bases put them.
+A cluster puts such questions into one store.
 """
 
 import random
 from collections.abc import Iterator
-from typing import Protocol
+
+from calibration_asides import Asides
+from calibration_questions import Miss, Question
+from calibration_relations import Relation
+from calibration_subjects import Subjects
 
 NEIGHBOURS = 3
 """Relations drawn from this far up and down the list, where the related ones stand."""
-NAMED = ("The {} of [X] is", "[X] {}", "What is the {} of [X]?", "[X]'s {} is")
-"""How a relation is put by its name; it fills the braces."""
-
-Relations = dict[str, dict[str, list[str]]]
-Pair = dict[str, object]
-
-
-class Crowds(Protocol):
-    """Makes subjects."""
-
-    def crowd(self, kind: str, size: int) -> list[str]:
-        """Draw ``size`` different subjects of a kind."""
-        ...
-
-    def lengthen(self, kind: str, subject: str) -> str:
-        """Make a long subject of a short one."""
-        ...
+NEAR, FAR = 4, 3
+"""Relations of a cluster from among these, and from anywhere in the kind."""
+TEXTS = 4
+"""Wordings of a question: the prompt and three paraphrases."""
+TWINS = 0.35
+"""Share of questions that are also asked of the subject's twin."""
+STRANGERS = 0.35
+"""Share of questions with a near miss from outside the cluster: no edit is made for it."""
 
 
 class Clusters:
-    """Draws clusters of pairs."""
+    """Draws clusters."""
 
     def __init__(
-        self,
-        rng: random.Random,
-        subjects: Crowds,
-        relations: Relations,
-        asides: list[str],
-        *,
-        long: bool = False,
+        self, rng: random.Random, subjects: Subjects, relations: dict[str, list[Relation]], asides: Asides
     ) -> None:
-        self._long = long
         self._rng, self._subjects, self._relations, self._asides = rng, subjects, relations, asides
-        # Kinds with many relations come up more often, within limits.
-        self._kinds = [kind for kind, group in relations.items() for _ in range(min(24, max(2, len(group))))]
-        self._seen: set[str] = set()
+        # Kinds with many wordings come up more often, within limits.
+        self._weights = [min(400, sum(len(item.phrasings) for item in group)) for group in relations.values()]
 
-    def pairs(self, count: int) -> Iterator[Pair]:
-        """Write ``count`` clusters, about seven pairs each."""
-        for _ in range(count):
-            kind = self._rng.choice(self._kinds)
-            subject = self._subjects.crowd(kind, 1)[0]
-            if self._long:
-                subject = self._subjects.lengthen(kind, subject)
-            cluster = [self._ask(kind, relation) for relation in self._choose(kind)]
-            prompts = [texts[0].replace("[X]", subject) for texts in cluster]
-            twin = self._twin(kind, subject)
-            for place, texts in enumerate(cluster):
-                siblings = [prompt for prompt in prompts if prompt != prompts[place]]
-                yield from self._pair([text.replace("[X]", subject) for text in texts], siblings[:2])
-                if self._rng.random() < 0.6:
-                    yield from self._pair([texts[0].replace("[X]", twin)], [])
+    def cluster(self, *, long: bool) -> Iterator[Question]:
+        """Draw some six relations of a subject, about a third of them of its twin too."""
+        kind = self._rng.choices(list(self._relations), self._weights)[0]
+        subject = self._subjects.one(kind)
+        if long:
+            subject = self._subjects.lengthen(kind, subject)
+        twin = self._subjects.twin(kind, subject)
+        chosen = self._choose(self._relations[kind])
+        drawn = [relation.draw(self._rng, TEXTS) for relation in chosen]
+        for place, relation in enumerate(chosen):
+            others = {place - 1, (place + 1) % len(chosen), self._rng.randrange(len(chosen)) - 1}
+            misses = [
+                Miss(
+                    key=(chosen[other].title, subject),
+                    text=drawn[other][0].replace("[X]", subject),
+                    kind="same-subject",
+                )
+                for other in sorted(others)
+                if chosen[other] is not relation
+            ]
+            yield from self._ask(kind, relation, drawn[place], subjects=(subject, twin), misses=misses)
 
-    def _choose(self, kind: str) -> list[str]:
-        names = list(self._relations[kind])
-        place = self._rng.randrange(len(names))
-        near = names[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
-        self._rng.shuffle(near)
-        return list(dict.fromkeys([*near[:3], self._rng.choice(names), self._rng.choice(names)]))
+    def _ask(
+        self,
+        kind: str,
+        relation: Relation,
+        texts: list[str],
+        *,
+        subjects: tuple[str, str],
+        misses: list[Miss],
+    ) -> Iterator[Question]:
+        subject, twin = subjects
+        if self._rng.random() < STRANGERS:
+            misses.append(self.stranger(kind, relation, subject))
+        if self._rng.random() < TWINS:
+            key, text = (relation.title, twin), texts[0].replace("[X]", twin)
+            misses.append(Miss(key=key, text=text, kind="same-relation"))
+            yield Question(key=key, texts=[text], misses=[])
+        texts = self._asides.among([text.replace("[X]", subject) for text in texts])
+        yield Question(key=(relation.title, subject), texts=texts, misses=misses)
 
-    def _ask(self, kind: str, relation: str) -> list[str]:
-        """Two phrasings with the gap still in them, often one of them by the relation's name."""
-        phrasings = self._rng.sample(self._relations[kind][relation], 2)
-        if self._rng.random() < 0.5:
-            phrasings[1] = self._rng.choice(NAMED).format(relation)
-        if self._rng.random() < 0.2:
-            phrasings.reverse()
-        if self._rng.random() < 0.25:
-            phrasings[1] = f"{self._rng.choice(self._asides)} {phrasings[1]}"
-        return phrasings
+    def stranger(self, kind: str, relation: Relation, subject: str) -> Miss:
+        """Ask something else about a subject, in any wording."""
+        other = self._rng.choice([item for item in self._relations[kind] if item is not relation])
+        text = self._rng.choice(other.draw(self._rng, TEXTS)).replace("[X]", subject)
+        return Miss(key=(other.title, subject), text=text, kind="same-subject")
 
-    def _twin(self, kind: str, subject: str) -> str:
-        """A subject with one word exchanged, or one number."""
-        words = subject.split()
-        place = self._rng.randrange(len(words))
-        others = self._subjects.crowd(kind, 1)[0].split()
-        other = others[min(place, len(others) - 1)]
-        if words[place].isdigit():
-            other = str(self._rng.randint(2, 9999))
-        exchanged = " ".join([*words[:place], other, *words[place + 1 :]])
-        return exchanged if exchanged != subject else self._subjects.crowd(kind, 1)[0]
-
-    def _pair(self, texts: list[str], siblings: list[str]) -> Iterator[Pair]:
-        if self._seen.intersection(texts):
-            return
-        self._seen.update(texts)
-        negatives = [{"prompt": prompt, "kind": "same-subject"} for prompt in siblings]
-        yield {"prompt": texts[0], "paraphrases": texts[1:], "negatives": negatives}
+    def _choose(self, group: list[Relation]) -> list[Relation]:
+        weights = [relation.weight for relation in group]
+        place = self._rng.choices(range(len(group)), weights)[0]
+        near = group[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+        near = self._rng.sample(near, min(NEAR, len(near)))
+        far = self._rng.choices(group, weights, k=FAR)
+        chosen = {relation.title: relation for relation in (*near, *far)}
+        return list(chosen.values())
