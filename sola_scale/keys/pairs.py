@@ -35,6 +35,9 @@ class Pairs:
     """Prompts that must fire that edit."""
     negatives: tuple[Negative, ...] = ()
     """Prompts that must not."""
+    relation: str = ""
+    """What is asked, whoever the subject, by any name; questions of one relation are judged by scorers that have not seen
+    it. Empty if it is not known."""
 
 
 def read_pairs(path: Path | str) -> list[Pairs]:
@@ -85,6 +88,7 @@ def _record(raw: dict[str, Any]) -> Pairs:
         prompt=_text(raw["prompt"]),
         paraphrases=tuple(_text(text) for text in raw.get("paraphrases", [])),
         negatives=negatives,
+        relation=str(raw.get("relation", "")),
     )
 
 
