@@ -99,8 +99,7 @@ def tiny_recipe(threshold_distance: float = 0.4) -> Any:
         return Calibration(
             views=(View(1, "mean"),),
             retrieval=head,
-            heads=(),
-            pair=None,
+            matchers=(),
             listwise=None,
             threshold=0.5,
             false_fire=0.01,

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sola_scale.analysis.clozes import asked_by_counterfact, relation_of_cloze
+from sola_scale.analysis.crossing import GAP, asked_by_mquake, cross, relation_of
 from sola_scale.analysis.trial import NOBODY, Pool, Trial
 from sola_scale.keys import Negative, Pairs, default_pairs
 
@@ -18,8 +20,6 @@ Record = dict[str, Any]
 _BESIDE, _UNSEEN = 100_000, 6_000
 """Questions of KAMEL set apart for the crowd of edits, and for strangers to it."""
 
-SHIPPED = 12_101
-"""Shipped questions to fit on: all clusters, and some of those that stand for themselves."""
 _OWN = 500
 """About so many edits are asked their own prompt."""
 
@@ -111,7 +111,6 @@ class _Builder:
         self._facts: dict[tuple[str, str], int] = {}
         self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in _SPECS}
         self._neighbours: list[tuple[str, str, str]] = []
-        self._zsre_asked: dict[str, list[str]] = {}
         self._zsre_neighbours: list[tuple[str, str, str]] = []
 
     def counterfact(self, record: Record) -> None:
@@ -123,7 +122,6 @@ class _Builder:
     def zsre(self, record: Record) -> None:
         fact = self._edit(record["prompt"], record["subject"], _first(record["ground_truth"]))
         self._asked["zsRE paraphrase"].append((record["rephrase_prompt"], fact))
-        self._zsre_asked.setdefault(record["subject"], []).append(record["prompt"])
         for entry in record["locality"].get("Relation_Specificity", []):
             self._zsre_neighbours.append((record["subject"], entry["prompt"], _first(entry["ground_truth"])))
 
@@ -131,15 +129,19 @@ class _Builder:
         self._asked[name] += [(text, NOBODY) for text in texts]
 
     def trial(self, crowd: tuple[str, ...]) -> Trial:
+        prompts = "\n".join([*self._edits, *crowd])
+        about = {subject: lines_with(prompts, subject) for subject, _, _ in self._zsre_neighbours}
         self._neighbours += [
             ("zsRE neighbour (other relation)", text, answer)
             for subject, text, answer in self._zsre_neighbours
-            if not any(names_relation_of(prompt, text, subject) for prompt in self._zsre_asked[subject])
+            if not any(names_relation_of(prompt, text, subject) for prompt in about[subject])
         ]
         for name, text, answer in self._neighbours:
             # a neighbour whose own fact was edited as well is no neighbour: to fire that edit is right
             if not any(subject in text for subject in self._subjects(answer)):
                 self._asked[name].append((text, NOBODY))
+        # several records of one subject bring the same neighbours
+        self._asked = {name: list(dict.fromkeys(asked)) for name, asked in self._asked.items()}
         own = self._asked["an edit's own prompt"]
         self._asked["an edit's own prompt"] = own[:: max(1, len(own) // _OWN)]
         pools = [
@@ -172,16 +174,29 @@ class _Builder:
         return self._by_answer.get(answer, [])
 
 
+def lines_with(text: str, part: str) -> list[str]:
+    """The lines of a text that hold ``part``; one pass over a long text is faster than one over each of its lines."""
+    found, place = [], text.find(part)
+    while place >= 0:
+        end = text.find("\n", place)
+        end = len(text) if end < 0 else end
+        found.append(text[text.rfind("\n", 0, place) + 1 : end])
+        place = text.find(part, end)
+    return found
+
+
+_STEM = 6
 _SAYS_LITTLE = frozenset(
     ["of", "the", "in", "is", "or", "a", "an", "by", "to", "for", "from", "and", "part", "has"]
 )
 
 
 def names_relation_of(prompt: str, neighbour: str, subject: str) -> bool:
-    """Whether a zsRE prompt holds every word of the relation that a neighbour of its subject asks for by name.
+    """Whether an edit's prompt holds every word of the relation that a neighbour of its subject asks for by name.
 
-    "The record label of X is" asks what "Which was the record label for X?" asks, though the set calls it another
-    relation and spells its answer differently ("Blue Note", "Blue Note Records").
+    "The record label of X is" asks what "Which was the record label for X?" asks, and "X designed by" what "Who is the
+    designer of X?" asks, though the set calls it another relation and spells its answer differently ("Blue Note", "Blue
+    Note Records"). Words count as the same if they begin alike.
     """
     relation = neighbour.replace(subject, " ")
     relation = relation[len("The ") : -len(" is")] if relation.startswith("The ") else relation
@@ -190,26 +205,30 @@ def names_relation_of(prompt: str, neighbour: str, subject: str) -> bool:
 
 
 def _content(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.lower())) - _SAYS_LITTLE
+    return {word[:_STEM] for word in re.findall(r"\w+", text.lower()) if word not in _SAYS_LITTLE}
 
 
 def _first(value: Any) -> str:
     return str(value[0]) if isinstance(value, list) else str(value)
 
 
-def read_fitting_pairs(folder: Path, *, questions: int = 5000, crowd: int = 0) -> list[Pairs]:
-    """Pairs for fitting: CounterFact (train), MQuAKE paraphrases, shipped pairs, and a crowd of KAMEL questions.
+def read_fitting_pairs(folder: Path, *, questions: int = 5000, own: int | None = None) -> list[Pairs]:
+    """Pairs for fitting: CounterFact (train) and MQuAKE, both with their subjects crossed, and the shipped pairs.
 
     Args:
         folder: where the data lies.
         questions: taken of each public set, at most.
-        crowd: KAMEL questions that make the crowd; none of them is in a trial.
+        own: shipped questions, at most. Default: all.
     """
     records = read_records(folder, "counterfact-train")[:questions]
-    pairs = list(_counterfact_pairs(records))
-    pairs += [Pairs(prompt=group[0], paraphrases=tuple(group[1:4])) for group in _mquake(folder)[:questions]]
-    pairs += default_pairs()[:SHIPPED]
-    return pairs + [Pairs(prompt=question) for question in split_kamel(folder).fitting[:crowd]]
+    groups = _mquake(folder)[:questions]
+    pairs = [*_counterfact_pairs(records), *_mquake_pairs(groups), *default_pairs()[:own]]
+    crossed = {"subjects": questions // 5, "each": 3, "seed": 11}
+    return [
+        *pairs,
+        *cross(asked_by_counterfact(records), **crossed),
+        *cross(asked_by_mquake(groups), **crossed),
+    ]
 
 
 def _counterfact_pairs(records: list[Record]) -> Iterator[Pairs]:
@@ -220,16 +239,29 @@ def _counterfact_pairs(records: list[Record]) -> Iterator[Pairs]:
         near = record["locality_prompt"]
         edited = any(subject in near for subject in by_answer.get(record["locality_ground_truth"], []))
         negatives = () if edited else (Negative(prompt=near, kind="same-relation"),)
-        yield Pairs(prompt=record["prompt"], paraphrases=(record["rephrase_prompt"],), negatives=negatives)
+        cloze = record["prompt"].replace(record["subject"], GAP)
+        yield Pairs(
+            prompt=record["prompt"],
+            paraphrases=(record["rephrase_prompt"],),
+            negatives=negatives,
+            relation=relation_of_cloze(cloze),
+        )
 
 
-def _mquake(folder: Path, seed: int = 3) -> list[list[str]]:
+def _mquake_pairs(groups: list[Record]) -> Iterator[Pairs]:
+    for record in groups:
+        prompt, *others = record["questions"][:4]
+        known = relation_of(record["edit"])
+        yield Pairs(prompt=prompt, paraphrases=tuple(others), relation=" / ".join(known[:2]) if known else "")
+
+
+def _mquake(folder: Path, seed: int = 3) -> list[Record]:
     """Groups of phrasings; a group that shares a phrasing with an earlier one asks its question and is left out."""
     seen: set[str] = set()
     groups = []
     for record in read_records(folder, "paraphrase-mquake"):
         if not seen.intersection(record["questions"]):
-            groups.append(record["questions"])
+            groups.append(record)
             seen.update(record["questions"])
     random.Random(seed).shuffle(groups)  # noqa: S311 (a split, no secret)
     return groups

@@ -1,6 +1,7 @@
 """A calibration: the frozen map from views to keys, and from two keys to the probability of one question.
 
-Shape legend: B prompts, V views, D width, R retrieval floats, M verification floats, k candidates, S similarities.
+Shape legend: B prompts, V views, D width, R retrieval floats, M verification floats, k candidates, G given
+similarities.
 """
 
 import hashlib
@@ -13,17 +14,18 @@ from numpy.typing import NDArray
 
 from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
+from sola_scale.keys.evidence import Evidence, listwise_features, match, rivalry, verdict
 from sola_scale.keys.heads import Head
-from sola_scale.keys.lexicon import SWAPPED, Lexicon, Words
-from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, gaps, head_cosines, rivalry, sigmoid
+from sola_scale.keys.lexicon import Lexicon, Words
+from sola_scale.keys.matcher import Matcher
+from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 Halves = NDArray[np.float16]
 
-_ALL = slice(None)
 SAME_DISTANCE = np.float32(5e-3)
 SAME_COSINE = np.float32(0.998)
-"""Two prompts nearer than this in retrieval distance *and* in every head are one text: float16 and the float noise of
-another batch stay well inside, one changed token does not."""
+"""Two prompts of the same words, nearer than this in retrieval distance *and* in encodings, are one text: float16 and the
+float noise of another batch stay well inside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,15 +44,15 @@ class Keys:
 class Parts(NamedTuple):
     """Verification vectors, taken apart to be compared."""
 
-    heads: Floats
-    """The unit vectors of all heads, end to end."""
+    encodings: Floats
+    """The encodings of all matchers, end to end."""
     words: Words | None
     """The words; None where the calibration compares none."""
 
     def at(self, *index: slice | None) -> "Parts":
         """Index the axes before the last one."""
         words = self.words.at(*index) if self.words is not None else None
-        return Parts(self.heads[index], words)
+        return Parts(self.encodings[index], words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,12 +63,12 @@ class Calibration:
     """The view axis: what to pool from the forward pass, in this order."""
     retrieval: Head
     """Gives the retrieval vector."""
-    heads: tuple[Head, ...]
-    """Give the parts of the verification vector; none in a calibration that trusts distance alone."""
-    pair: Perceptron | None
-    """Similarities of two prompts alone to the logit of "they ask the same question"."""
+    matchers: tuple[Matcher, ...]
+    """Encode prompts and compare two of them, of which the mean logit counts; none in a calibration that trusts distance
+    alone."""
     listwise: Perceptron | None
-    """Similarities and their gaps to the other candidates to that logit, for a candidate of a query."""
+    """What is known of a candidate, and how far it leads the other candidates, to the logit that it asks the query's
+    question."""
     threshold: float
     """An edit fires at this probability or above."""
     false_fire: float
@@ -76,25 +78,22 @@ class Calibration:
     lexicon: Lexicon | None = None
     """Compares the words of two prompts; None in a calibration that knows hidden states only."""
     distance_scale: float = 1.0
-    """Without heads: the retrieval distance at which the probability is one half."""
+    """Without matchers: the retrieval distance at which the probability is one half."""
     note: str = ""
     """What it was fitted on, in words."""
     _id: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
-        readers = (self.retrieval, *self.heads, *((self.lexicon,) if self.lexicon else ()))
-        for reader in readers:
-            if not 0 <= reader.view < len(self.views):
-                raise CalibrationError(
-                    f"a head reads view {reader.view}, but there are {len(self.views)} views"
-                )
-        if self.lexicon is not None and not self.heads:
-            raise CalibrationError("a lexicon compares words beside heads, not without them")
+        read = [self.retrieval.view, *(view for one in self.matchers for view in one.encoder.views)]
+        read += [self.lexicon.view] if self.lexicon else []
+        for view in read:
+            if not 0 <= view < len(self.views):
+                raise CalibrationError(f"view {view} is read, but there are {len(self.views)} views")
         if not 0 < self.threshold <= 1:
             raise CalibrationError(f"the threshold must lie in (0, 1], not {self.threshold}")
-        if (self.pair is None) != (self.listwise is None) or (self.pair is None) != (not self.heads):
-            raise CalibrationError("heads, pair scorer and listwise scorer come together or not at all")
+        if not bool(self.matchers) == (self.listwise is not None) == (self.lexicon is not None):
+            raise CalibrationError("matchers, lexicon and listwise scorer come together or not at all")
 
     @property
     def id(self) -> str:
@@ -112,7 +111,7 @@ class Calibration:
 
     @property
     def verification_dim(self) -> int:
-        """Floats of a verification vector: all heads together, and the words."""
+        """Floats of a verification vector: all encodings together, and the words."""
         return sum(self._dims) + (self.lexicon.dim if self.lexicon else 0)
 
     @property
@@ -127,7 +126,7 @@ class Calibration:
 
     @property
     def _dims(self) -> list[int]:
-        return [head.dim for head in self.heads]
+        return [one.encoder.dim for one in self.matchers]
 
     def keys(self, views_BVD: Floats | torch.Tensor) -> Keys:
         """Turn views into keys.
@@ -144,7 +143,7 @@ class Calibration:
             )
         if not np.isfinite(views_BVD).all():
             raise CalibrationError("a prompt's hidden states are not finite: it cannot have a key")
-        parts = [head(views_BVD) for head in self.heads]
+        parts = [one.encoder(views_BVD) for one in self.matchers]
         if self.lexicon is not None:
             parts.append(views_BVD[:, self.lexicon.view, : self.lexicon.dim])
         flat_BM = np.concatenate(parts, axis=1) if parts else np.zeros((len(views_BVD), 0), np.float32)
@@ -167,7 +166,7 @@ class Calibration:
             mask_Bk: which candidates are real.
             groups_Bk: the edit each key belongs to; keys of one edit do not compete. Default: all different.
         """
-        if self.pair is None or self.listwise is None:
+        if self.listwise is None:
             probability_Bk = self._by_distance(distances_Bk)
         else:
             probability_Bk = self._listwise(query_BM, candidates_BkM, distances_Bk, mask_Bk, groups_Bk)
@@ -192,40 +191,36 @@ class Calibration:
     def same_question(self, left: Keys, right: Keys) -> Floats:
         """Probability that prompt i of ``left`` and prompt i of ``right`` ask the same question, nothing else given.
 
-        Symmetric. The policies for a new edit near an old one rest on it; a route weighs the rivals as well.
+        Symmetric: the mean of what either would be given if the other were the only edit. The policies for a new edit
+        near an old one rest on it; a route weighs the rivals as well.
         """
-        cosine_B = (left.retrieval_BR * right.retrieval_BR).sum(axis=1)
-        distance_B = np.sqrt(np.maximum(2 - 2 * cosine_B, 0)).astype(np.float32)
-        if self.pair is None:
-            return self._by_distance(distance_B)
-        similar_BS = self.similarities(self.apart(left.verification_BM), self.apart(right.verification_BM))
-        return np.where(
-            self._same_text(distance_B, similar_BS), np.float32(1), sigmoid(self.pair_logits(similar_BS))
-        )
+        distance_B = np.linalg.norm(left.retrieval_BR - right.retrieval_BR, axis=1).astype(np.float32)
+        mask_B1 = np.ones((len(left), 1), dtype=np.bool_)
+        both = [
+            self.score_batch(
+                one.verification_BM, other.verification_BM[:, None], distance_B[:, None], mask_B1
+            )
+            for one, other in ((left, right), (right, left))
+        ]
+        mean_B: Floats = 0.5 * (both[0] + both[1])[:, 0]
+        return mean_B
 
     def apart(self, verification: NDArray[np.floating]) -> Parts:
         """Take verification vectors ``[..., M]`` apart: once, however many others they are compared with."""
         split = sum(self._dims)
-        heads = verification[..., :split].astype(np.float32, copy=False)
-        return Parts(heads, self.lexicon.read(verification[..., split:]) if self.lexicon else None)
+        encodings = verification[..., :split].astype(np.float32, copy=False)
+        return Parts(encodings, self.lexicon.read(verification[..., split:]) if self.lexicon else None)
 
-    def similarities(self, left: Parts, right: Parts) -> Floats:
-        """Compare prompts whose shapes broadcast: ``[..., S]``, a cosine a head, then the likeness of the words."""
-        similar = head_cosines(left.heads, right.heads, self._dims)
-        if self.lexicon is None or left.words is None or right.words is None:
-            return similar
-        return np.concatenate([similar, self.lexicon.likeness(left.words, right.words)], axis=-1)
-
-    def pair_logits(self, similar: Floats) -> Floats:
-        """Logit that two prompts ask one question, from their similarities; whichever of the two comes first."""
-        assert self.pair is not None
-        logits = self.pair(similar)
-        if self.lexicon is None:
-            return logits
-        heads = len(self.heads)
-        order = [*range(heads), *(heads + place for place in SWAPPED)]
-        symmetric: Floats = (logits + self.pair(similar[..., order])) * np.float32(0.5)
-        return symmetric
+    def evidence(self, query: Parts, candidates: Parts, distances_Bk: Floats) -> Evidence:
+        """What is known of the candidates of each query: ``query`` has the axes ``[B, 1]``, ``candidates`` ``[B, k]``."""
+        assert self.lexicon is not None
+        assert query.words is not None
+        assert candidates.words is not None
+        retrieval_Bk1 = (1 - 0.5 * distances_Bk.astype(np.float32) ** 2)[..., None]
+        given_BkG = np.concatenate(
+            [retrieval_Bk1, self.lexicon.likeness(query.words, candidates.words)], axis=-1
+        )
+        return match(self.matchers, given_BkG, query.encodings, candidates.encodings)
 
     def to_bytes(self) -> bytes:
         """Serialise: safetensors with JSON metadata; see ``codec``."""
@@ -249,11 +244,6 @@ class Calibration:
         probability: Floats = np.exp2(-distances / np.float32(self.distance_scale)).astype(np.float32)
         return probability
 
-    def _same_text(self, distances: Floats, similar: Floats) -> Bools:
-        cosines = similar[..., : len(self.heads)]
-        same: Bools = (distances < SAME_DISTANCE) & (cosines.min(axis=-1) > SAME_COSINE)
-        return same
-
     def _listwise(
         self,
         query_BM: NDArray[np.floating],
@@ -267,29 +257,21 @@ class Calibration:
             groups_Bk = np.broadcast_to(np.arange(distances_Bk.shape[1]), distances_Bk.shape)
         # The padding of a short list lies infinitely far, and infinity times no rivalry is no number.
         distances_Bk = np.where(mask_Bk, distances_Bk, np.float32(2))
-        candidates = self.apart(candidates_BkM)
-        similar_BkS = self.similarities(self.apart(query_BM[:, None]), candidates)
-        among_BkkS = self.similarities(candidates.at(_ALL, _ALL, None), candidates.at(_ALL, None))
-        features_BkF = listwise_features(
-            similar_BkS, distances_Bk, rivalry(self.pair_logits(among_BkkS), groups_Bk, mask_Bk)
-        )
+        query, candidates = self.apart(query_BM[:, None]), self.apart(candidates_BkM)
+        evidence = self.evidence(query, candidates, distances_Bk)
+        rivals_Bkk = rivalry(evidence.among_Bkk, groups_Bk, mask_Bk)
+        logit_Bk = verdict(evidence.logit_Bk, self.listwise(listwise_features(evidence, rivals_Bkk)))
         # a prompt stored word for word is its own question, however crowded the place
-        same_Bk = self._same_text(distances_Bk, similar_BkS)
-        return np.where(same_Bk, np.float32(1), sigmoid(self.listwise(features_BkF)))
+        same_Bk = _same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
+        return np.where(same_Bk, np.float32(1), sigmoid(logit_Bk))
 
 
-def listwise_features(similar_BkS: Floats, distances_Bk: Floats, rivalry_Bkk: Floats) -> Floats:
-    """What the listwise scorer sees of each candidate: all similarities, the retrieval cosine first, and their gaps.
-
-    Args:
-        similar_BkS: of every head and of the words, query against candidate.
-        distances_Bk: of the retrieval vectors.
-        rivalry_Bkk: how much candidate j competes with candidate i.
-
-    Returns:
-        ``[B, k, 2 + 2S]``
-    """
-    retrieval_Bk1 = (1 - 0.5 * distances_Bk.astype(np.float32) ** 2)[..., None]
-    all_BkA = np.concatenate([retrieval_Bk1, similar_BkS], axis=-1)
-    features: Floats = np.concatenate([all_BkA, gaps(all_BkA, rivalry_Bkk)], axis=-1)
-    return features
+def _same_text(query: Parts, candidates: Parts, distances_Bk: Floats, cosine_Bk: Floats) -> Bools:
+    assert query.words is not None
+    assert candidates.words is not None
+    places = min(query.words.number.shape[-1], candidates.words.number.shape[-1])
+    words_Bk = (query.words.number[..., :places] == candidates.words.number[..., :places]).all(axis=-1)
+    for words in (query.words, candidates.words):
+        words_Bk &= ~(words.number[..., places:] != 0).any(axis=-1)
+    same: Bools = words_Bk & (distances_Bk < SAME_DISTANCE) & (cosine_Bk > SAME_COSINE)
+    return same

@@ -13,36 +13,41 @@ from sola_scale.backbone import View
 from sola_scale.backbone.reading import WORDS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.calibration import Calibration
+from sola_scale.keys.encoder import Encoder
 from sola_scale.keys.heads import Head
 from sola_scale.keys.lexicon import Lexicon
+from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.scorer import Perceptron
 
-FORMAT = 3
+FORMAT = 4
+_WITHOUT_MATCHERS = 3
 MAX_BYTES = 256 << 20
 """Nothing larger is read: the widest models need some tens of MiB."""
 _META = "sola_calibration"
 _HEADER_LENGTH = 8
+_ENCODER = ("centre_ED", "matrix_EDP", "inner_FH", "inner_H", "outer_HZ", "outer_Z")
 
 Tensors = dict[str, NDArray[Any]]
 
 
 def pack(calibration: Calibration) -> bytes:
     """Serialise; equal calibrations give equal bytes."""
-    heads = (calibration.retrieval, *calibration.heads)
-    tensors: Tensors = {}
-    for place, head in enumerate(heads):
-        tensors[f"head.{place}.centre"] = head.centre_D
-        tensors[f"head.{place}.matrix"] = head.matrix_DK
+    head = calibration.retrieval
+    tensors: Tensors = {"head.0.centre": head.centre_D, "head.0.matrix": head.matrix_DK}
+    for place, matcher in enumerate(calibration.matchers):
+        arrays = {name: getattr(matcher.encoder, name) for name in _ENCODER}
+        tensors |= {f"encoder.{place}.{name}": array for name, array in arrays.items()}
+        tensors |= _scorer_tensors(f"pair.{place}", matcher.pair)
     lexicon = calibration.lexicon
     if lexicon is not None:
         # float32 holds the number of any word exactly
         tensors["lexicon.word"], tensors["lexicon.weight"] = lexicon.word_N, lexicon.weight_N
-    for name in ("pair", "listwise"):
-        tensors |= _scorer_tensors(name, getattr(calibration, name))
+    tensors |= _scorer_tensors("listwise", calibration.listwise)
     described = {
         "format": FORMAT,
         "views": [[view.layer, view.pooling] for view in calibration.views],
-        "heads": [[head.view, head.unit] for head in heads],
+        "heads": [[head.view, head.unit]],
+        "encoders": [list(matcher.encoder.views) for matcher in calibration.matchers],
         "lexicon": [lexicon.view, lexicon.places, lexicon.unknown] if lexicon else None,
         "threshold": calibration.threshold,
         "false_fire": calibration.false_fire,
@@ -65,9 +70,10 @@ def unpack(data: bytes) -> Calibration:
     try:
         described = _metadata(data)
         tensors = load(data)
-        if described["format"] not in {1, FORMAT}:
+        plain = described["format"] in range(1, _WITHOUT_MATCHERS + 1) and len(described["heads"]) == 1
+        if described["format"] != FORMAT and not plain:
             raise CalibrationError(
-                f"calibration format {described['format']} is not known; this version reads 1 and {FORMAT}: calibrate again"
+                f"calibration format {described['format']} is not known; this version reads {FORMAT}: calibrate again"
             )
         return _assemble(described, tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -88,20 +94,18 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
         if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
             raise CalibrationError(f"the calibration is damaged: {name} is not finite float32")
     views = tuple(View(int(layer), str(pooling)) for layer, pooling in described["views"])  # type: ignore[arg-type]
-    heads = [
-        Head(
-            view=int(view),
-            centre_D=tensors[f"head.{place}.centre"],
-            matrix_DK=tensors[f"head.{place}.matrix"],
-            unit=bool(unit),
-        )
-        for place, (view, unit) in enumerate(described["heads"])
-    ]
+    ((place, unit),) = described["heads"]
     return Calibration(
         views=views,
-        retrieval=heads[0],
-        heads=tuple(heads[1:]),
-        pair=_scorer(tensors, "pair"),
+        retrieval=Head(
+            view=int(place),
+            centre_D=tensors["head.0.centre"],
+            matrix_DK=tensors["head.0.matrix"],
+            unit=bool(unit),
+        ),
+        matchers=tuple(
+            _matcher(tensors, number, places) for number, places in enumerate(described.get("encoders", []))
+        ),
         listwise=_scorer(tensors, "listwise"),
         lexicon=_lexicon(described.get("lexicon"), tensors),
         threshold=float(described["threshold"]),
@@ -123,6 +127,14 @@ def _lexicon(described: list[float] | None, tensors: Tensors) -> Lexicon | None:
     return Lexicon(
         view=int(view), places=int(places), word_N=word_N, weight_N=weight_N, unknown=float(unknown)
     )
+
+
+def _matcher(tensors: Tensors, number: int, places: list[int]) -> Matcher:
+    arrays = {name: tensors[f"encoder.{number}.{name}"] for name in _ENCODER}
+    pair = _scorer(tensors, f"pair.{number}")
+    if pair is None or arrays["outer_Z"].ndim != 1:
+        raise CalibrationError("the calibration is damaged: a matcher is not whole")
+    return Matcher(encoder=Encoder(views=tuple(map(int, places)), **arrays), pair=pair)
 
 
 def _scorer_tensors(name: str, scorer: Perceptron | None) -> Tensors:

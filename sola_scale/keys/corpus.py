@@ -29,7 +29,8 @@ class Corpus:
     subject_N: Ints
     """Texts of one number are known to speak of the same subject: a question and its same-subject negatives."""
     relation_N: Ints
-    """Texts of one number are known to ask for the same relation: a question and its same-relation negatives."""
+    """Texts of one number ask for the same relation, whoever the subject, as far as that is known: by its name, or because
+    they ask the same question."""
     role_N: Ints
     """``ASKED``, or a place in ``KINDS`` for a text known only as a negative."""
     prompt_N: Bools
@@ -44,19 +45,17 @@ def corpus_of(pairs: Iterable[Pairs]) -> Corpus:
     builder = _Builder()
     for pair in pairs:
         asked = builder.add(pair.prompt, role=ASKED, prompt=True)
+        if pair.relation:
+            builder.join(builder.named(pair.relation, asked), asked, "relation")
         for paraphrase in pair.paraphrases:
             builder.join(
-                asked, builder.add(paraphrase, role=ASKED, prompt=False), "question", *_SHARED.values()
+                asked, builder.add(paraphrase, role=ASKED, prompt=False), "question", "subject", "relation"
             )
         for negative in pair.negatives:
             place = builder.add(negative.prompt, role=KINDS.index(negative.kind), prompt=False)
-            if negative.kind in _SHARED:
-                builder.join(asked, place, _SHARED[negative.kind])
+            if negative.kind == "same-subject":
+                builder.join(asked, place, "subject")
     return builder.corpus()
-
-
-_SHARED = {"same-subject": "subject", "same-relation": "relation"}
-"""What a negative has in common with its question."""
 
 
 class _Builder:
@@ -67,6 +66,11 @@ class _Builder:
         self._parent: dict[str, list[int]] = {"question": [], "subject": [], "relation": []}
         self._role: list[int] = []
         self._prompt: list[bool] = []
+        self._named: dict[str, int] = {}
+
+    def named(self, relation: str, place: int) -> int:
+        """The first text that is known to ask for a relation."""
+        return self._named.setdefault(relation, place)
 
     def add(self, text: str, *, role: int, prompt: bool) -> int:
         place = self._place.setdefault(text, len(self._place))

@@ -1,34 +1,21 @@
-"""A layout: which views a key is made of, and how many directions of each are kept."""
+"""A layout: which views a key is made of."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from sola_scale.backbone import View
 from sola_scale.backbone.views import Pooling
 
-Shared = Literal["question", "subject", "relation"]
-
-
-class Part(NamedTuple):
-    """One head of the verification vector."""
-
-    view: View
-    """What it reads."""
-    dim: int
-    """Floats it gives."""
-    shared: Shared = "question"
-    """What two texts must have in common for their difference to count as noise: a ``subject`` head is blind to what
-    is asked, a ``relation`` head to whom it is asked of."""
-
-
-_PARTS: tuple[tuple[int, Pooling, int, Shared], ...] = (
-    (0, "frame", 96, "question"),
-    (12, "last", 40, "question"),
-    (20, "last", 48, "relation"),
-    (24, "last", 64, "relation"),
-    (24, "mean", 64, "relation"),
+_ENCODED: tuple[tuple[int, Pooling], ...] = (
+    (0, "frame"),
+    (8, "frame"),
+    (16, "frame"),
+    (24, "frame"),
+    (12, "last"),
+    (20, "last"),
+    (24, "last"),
+    (24, "mean"),
 )
-"""Layer of the default model, pooling, floats, what is shared: 312 floats; with 24 words 816 bytes in float16."""
+"""Layer of the default model and pooling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +26,15 @@ class Layout:
     """The early view that the index searches."""
     retrieval_dim: int = 256
     """Floats of the retrieval vector."""
-    heads: tuple[Part, ...]
-    """The parts of the verification vector."""
-    words: View | None = None
-    """The view of the words, if they are compared as well."""
+    encoded: tuple[View, ...]
+    """What the encoders read."""
+    words: View
+    """The view of the words."""
 
     @property
     def views(self) -> tuple[View, ...]:
         """Every view once, by layer."""
-        words = {self.words} if self.words else set()
-        return tuple(sorted({self.retrieval, *(part.view for part in self.heads), *words}))
+        return tuple(sorted({self.retrieval, *self.encoded, self.words}))
 
 
 def default_layout(layers: int, before_layer: int | None = None) -> Layout:
@@ -63,5 +49,5 @@ def default_layout(layers: int, before_layer: int | None = None) -> Layout:
     def at(layer: int) -> int:
         return min(last, max(1, round(layer * last / 26))) if layer else 0
 
-    heads = tuple(Part(View(at(layer), pooling), dim, shared) for layer, pooling, dim, shared in _PARTS)
-    return Layout(retrieval=View(at(1), "mean"), heads=heads, words=View(0, "words"))
+    encoded = dict.fromkeys(View(at(layer), pooling) for layer, pooling in _ENCODED)
+    return Layout(retrieval=View(at(1), "mean"), encoded=tuple(encoded), words=View(0, "words"))

@@ -21,8 +21,6 @@ Ints = NDArray[np.int64]
 
 FEATURES = 16
 _SIDE = 7
-SWAPPED = (*range(_SIDE, 2 * _SIDE), *range(_SIDE), 14, 15)
-"""The order the features take when the two prompts change places."""
 NAMES_COVERED = (0, _SIDE)
 """Where the covered shares of the names lie, the left prompt's and the right one's."""
 _SCALE = np.float32(5)
@@ -43,7 +41,7 @@ class Words(NamedTuple):
     weight: Floats
     """How much each of them says."""
 
-    def at(self, *index: "int | slice | None") -> "Words":
+    def at(self, *index: "int | slice | Ints | None") -> "Words":
         """Index every array alike."""
         return Words(self.number[index], self.stem[index], self.name[index], self.weight[index])
 

@@ -39,8 +39,7 @@ def sola_paper_calibration(
     return Calibration(
         views=(View(layer, "last"),),
         retrieval=head,
-        heads=(),
-        pair=None,
+        matchers=(),
         listwise=None,
         threshold=0.5,
         false_fire=1.0,

@@ -1,6 +1,6 @@
 """Routing problems for fitting: a query, its nearest edits, and which of them ask its question.
 
-Shape legend: N texts, Q queries, k candidates, R retrieval floats, M verification floats.
+Shape legend: N texts, Q queries, k candidates, R retrieval floats.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.keys.calibration import Keys
 from sola_scale.keys.corpus import ASKED, Corpus
 
 Floats = NDArray[np.float32]
@@ -36,18 +35,8 @@ class Problems:
     def __len__(self) -> int:
         return len(self.query_Q)
 
-    def only(self, keep_Q: Bools) -> "Problems":
-        """Keep some of the problems."""
-        return Problems(
-            query_Q=self.query_Q[keep_Q],
-            candidate_Qk=self.candidate_Qk[keep_Q],
-            distance_Qk=self.distance_Qk[keep_Q],
-            label_Qk=self.label_Qk[keep_Q],
-            known_Q=self.known_Q[keep_Q],
-        )
 
-
-def pose(corpus: Corpus, keys: Keys, *, k: int = 8, queries: Bools | None = None) -> Problems:
+def pose(corpus: Corpus, retrieval_NR: Floats, *, k: int = 8) -> Problems:
     """Pose every text as a query to a store of all prompts, with and without the edit that answers it.
 
     A paraphrase is asked once with its edit in the store (it must fire) and once without (nothing may). Prompts and
@@ -56,17 +45,15 @@ def pose(corpus: Corpus, keys: Keys, *, k: int = 8, queries: Bools | None = None
 
     Args:
         corpus: the texts.
-        keys: their keys, in the same order.
+        retrieval_NR: their retrieval vectors, in the same order.
         k: candidates a query.
-        queries: which texts to ask. Default: all.
     """
     edit_N = corpus.prompt_N | _twins(corpus)
     edits_E = np.flatnonzero(edit_N)
-    asked_N = np.ones(len(corpus), dtype=np.bool_) if queries is None else queries
-    paraphrases = np.flatnonzero(asked_N & (corpus.role_N == ASKED) & ~edit_N)
+    paraphrases = np.flatnonzero((corpus.role_N == ASKED) & ~edit_N)
     answered = np.isin(corpus.question_N[paraphrases], corpus.question_N[edits_E])
-    with_edit = _nearest(corpus, keys, paraphrases[answered], edits_E, k=k, known=True)
-    without = _nearest(corpus, keys, np.flatnonzero(asked_N), edits_E, k=k, known=False)
+    with_edit = _nearest(corpus, retrieval_NR, paraphrases[answered], edits_E, k=k, known=True)
+    without = _nearest(corpus, retrieval_NR, np.arange(len(corpus)), edits_E, k=k, known=False)
     return _join(with_edit, without)
 
 
@@ -80,14 +67,16 @@ def _twins(corpus: Corpus) -> Bools:
     return twin_N
 
 
-def _nearest(corpus: Corpus, keys: Keys, queries_Q: Ints, edits_E: Ints, *, k: int, known: bool) -> Problems:
+def _nearest(
+    corpus: Corpus, retrieval_NR: Floats, queries_Q: Ints, edits_E: Ints, *, k: int, known: bool
+) -> Problems:
     k = min(k, len(edits_E))
     candidate_Qk = np.zeros((len(queries_Q), k), dtype=np.int64)
     cosine_Qk = np.zeros((len(queries_Q), k), dtype=np.float32)
-    edit_keys_RE = keys.retrieval_BR[edits_E].T
+    edit_keys_RE = retrieval_NR[edits_E].T
     for start in range(0, len(queries_Q), _BLOCK):
         block = slice(start, start + _BLOCK)
-        cosine_BE = keys.retrieval_BR[queries_Q[block]] @ edit_keys_RE
+        cosine_BE = retrieval_NR[queries_Q[block]] @ edit_keys_RE
         same_BE = corpus.question_N[queries_Q[block], None] == corpus.question_N[edits_E]
         if not known:
             cosine_BE = np.where(same_BE, np.float32(-2), cosine_BE)

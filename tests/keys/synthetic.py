@@ -8,10 +8,9 @@ from sola_scale.backbone.reading import Reading
 from sola_scale.backbone.spelling import Spelling
 from sola_scale.keys import Layout, Negative, Pairs
 from sola_scale.keys.corpus import Corpus, corpus_of
-from sola_scale.keys.layout import Part
 
 WORDS, EARLY, LATE = View(0, "words"), View(1, "mean"), View(3, "last")
-LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, heads=(Part(EARLY, 32), Part(LATE, 32)), words=WORDS)
+LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, encoded=(EARLY, LATE), words=WORDS)
 WIDTH = 64
 SPELLING = Spelling(
     [
@@ -36,6 +35,7 @@ def pairs_of(subjects: int = 40, relations: int = 8) -> list[Pairs]:
                 Negative(prompt=near(subject, (relation + 1) % relations), kind="same-subject"),
                 Negative(prompt=near((subject + 1) % subjects, relation), kind="same-relation"),
             ),
+            relation=str(relation),
         )
         for subject in range(subjects)
         for relation in range(relations)

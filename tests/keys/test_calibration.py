@@ -1,12 +1,15 @@
 """Calibrations: keys, probabilities, policies, refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
-from sola_scale.keys import Calibration
 from sola_scale.keys.corpus import ASKED
+from sola_scale.keys.judging import MEMBERS
+from sola_scale.keys.matching import ENCODING
 from sola_scale.keys.problems import pose
 from tests.keys import synthetic
 
@@ -31,7 +34,7 @@ def test_paraphrases_fire_their_edit_and_strangers_nothing(calibration, fresh):
     """At the fitted threshold most paraphrases fire the right edit and near misses stay at the stated rate's order."""
     corpus, views = fresh
     keys = calibration.keys(views)
-    posed = pose(corpus, keys)
+    posed = pose(corpus, keys.retrieval_BR)
     probability = _route(calibration, keys, posed)
     best, top = probability.argmax(axis=1), probability.max(axis=1)
     right = posed.label_Qk[np.arange(len(posed)), best] & (top >= calibration.threshold)
@@ -46,7 +49,7 @@ def test_keys_have_the_declared_sizes(calibration, views):
     assert keys.retrieval_BR.shape == (5, calibration.retrieval_dim)
     assert keys.verification_BM.shape == (5, calibration.verification_dim)
     assert keys.verification_BM.dtype == np.float16
-    assert calibration.key_bytes == 2 * (32 + 32 + 32 + calibration.lexicon.dim)
+    assert calibration.key_bytes == 2 * (32 + MEMBERS * ENCODING + calibration.lexicon.dim)
 
 
 def test_a_prompt_has_the_same_key_in_any_batch(calibration, views):
@@ -67,7 +70,7 @@ def test_the_very_prompt_always_fires(calibration, views):
 def test_masked_candidates_score_nothing_and_do_not_compete(calibration, corpus, views):
     """Hiding a candidate gives it probability zero and gives the others what they get in a shorter list."""
     keys = calibration.keys(views)
-    posed = pose(corpus, keys)
+    posed = pose(corpus, keys.retrieval_BR)
     query, rows, distance = posed.query_Q[:20], posed.candidate_Qk[:20], posed.distance_Qk[:20]
     mask = np.ones(rows.shape, dtype=bool)
     mask[:, 5:] = False
@@ -83,7 +86,7 @@ def test_masked_candidates_score_nothing_and_do_not_compete(calibration, corpus,
 def test_keys_of_one_edit_do_not_compete(calibration, corpus, views):
     """A second key of the same edit leaves the first one's probability as it was."""
     keys = calibration.keys(views)
-    posed = pose(corpus, keys)
+    posed = pose(corpus, keys.retrieval_BR)
     verification = keys.verification_BM
     for problem in range(10):
         rows, distance = posed.candidate_Qk[problem, :4], posed.distance_Qk[problem, :4]
@@ -126,15 +129,17 @@ def test_non_finite_views_are_refused(calibration, views):
 
 
 def test_parts_must_fit_together(calibration):
-    """A head of a view that is not on the view axis is refused at once."""
+    """An encoder of a view that is not on the view axis is refused at once, and so are matchers without a listwise scorer."""
     with pytest.raises(CalibrationError, match="views"):
-        Calibration(
-            views=(View(1, "mean"),),
-            retrieval=calibration.retrieval,
-            heads=calibration.heads,
-            pair=calibration.pair,
-            listwise=calibration.listwise,
-            threshold=0.5,
-            false_fire=0.01,
-            model="x",
-        )
+        dataclasses.replace(calibration, views=(View(1, "mean"),))
+    with pytest.raises(CalibrationError, match="come together"):
+        dataclasses.replace(calibration, listwise=None)
+
+
+def test_word_order_is_no_same_text(calibration, views):
+    """A prompt that differs from a stored one in a word is not taken for it, however near their states are."""
+    keys = calibration.keys(views[:1])
+    other = keys.verification_BM.copy()
+    other[0, -calibration.lexicon.dim] += 1
+    probability = calibration.score(keys.verification_BM[0], other, np.zeros(1, np.float32))
+    assert probability[0] < 1

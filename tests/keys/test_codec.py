@@ -73,11 +73,11 @@ def test_a_newer_format_is_refused(monkeypatch, calibration):
 
 def test_non_finite_numbers_are_refused(calibration):
     """A bit flip that makes a weight infinite is found on reading."""
-    head = calibration.heads[0]
-    kept = head.matrix_DK[0, 0]
-    head.matrix_DK[0, 0] = np.inf
+    encoder = calibration.matchers[0].encoder
+    kept = encoder.inner_FH[0, 0]
+    encoder.inner_FH[0, 0] = np.inf
     data = calibration.to_bytes()
-    head.matrix_DK[0, 0] = kept
+    encoder.inner_FH[0, 0] = kept
     with pytest.raises(CalibrationError, match="finite"):
         Calibration.from_bytes(data)
 

@@ -5,7 +5,8 @@ import pytest
 
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.corpus import ASKED, corpus_of
-from sola_scale.keys.fitting import choose_threshold, fit_from_views
+from sola_scale.keys.fitting import fit_from_views
+from sola_scale.keys.judging import choose_threshold
 from tests.keys import synthetic
 
 
