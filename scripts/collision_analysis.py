@@ -33,7 +33,7 @@ from sola_scale.analysis.routing import Contest
 from sola_scale.analysis.stores import store_figures
 from sola_scale.analysis.trial import Trial
 from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
-from sola_scale.keys import Calibration, default_calibration
+from sola_scale.keys import Calibration, default_calibration, default_pairs
 from sola_scale.keys.corpus import corpus_of
 from sola_scale.keys.fitting import fit_from_views
 from sola_scale.keys.layout import default_layout
@@ -99,11 +99,14 @@ def _calibration(
     if not arguments.fit:
         return default_calibration(backbone, progress=lambda done, total: report("calibrating", done, total))
     layout = default_layout(len(backbone.architecture.layers))
-    corpus = corpus_of(read_fitting_pairs(arguments.data))
-    cache = ViewCache(arguments.out / "views", backbone, layout.views, model)
+    corpus = corpus_of(default_pairs() if arguments.fit == "own" else read_fitting_pairs(arguments.data))
+    if arguments.fit_dtype != "float32":
+        backbone = load_backbone(arguments.model, dtype=getattr(torch, arguments.fit_dtype))
+    cache = ViewCache(arguments.out / "views", backbone, layout.views, fingerprint(backbone)["model"])
     views_NVD = cache.get(corpus.texts, lambda done, total: report("views of the fitting pairs", done, total))
+    note = "own pairs" if arguments.fit == "own" else "CounterFact train, MQuAKE, own pairs"
     calibration = fit_from_views(
-        corpus, views_NVD, layout, model=model, note="CounterFact train, MQuAKE, own pairs"
+        corpus, views_NVD, layout, model=model, note=f"{note}; views in {arguments.fit_dtype}"
     )
     (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
     return calibration
@@ -147,7 +150,7 @@ def _ablation(
     kept = [row for row, fact in enumerate(trial.facts) if int(fact) in wanted]
     edits = [trial.edits[row] for row in kept] + list(trial.crowd[:part])
     facts_E = np.concatenate([trial.facts[kept], np.arange(part) + 10**9])[: len(edits)]
-    corpus = corpus_of(pair for pair in read_fitting_pairs(arguments.data, questions=part))
+    corpus = corpus_of(pair for pair in read_fitting_pairs(arguments.data, questions=part, own=4 * part))
     fitted = (take(corpus.texts, "fitting pairs"), corpus.question_N)
     edits_EVD, queries_QVD = take(edits, "edits"), take(texts, "paraphrases")
     near = [text for pool in trial.pools if "neighbour" in pool.name for text in pool.texts[: part // 2]]
@@ -197,7 +200,19 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder for figures.json, report.html and the views"
     )
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--fit", action="store_true", help="fit the calibration on the folder's fitting sets")
+    parser.add_argument(
+        "--fit",
+        nargs="?",
+        choices=("all", "own"),
+        const="all",
+        help="fit the calibration on the folder's fitting sets and the shipped questions, or on the latter only",
+    )
+    parser.add_argument(
+        "--fit-dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="what the model runs in while it reads the fitting texts: bfloat16 is faster where the CPU has it",
+    )
     parser.add_argument("--calibration", type=Path, help="a calibration file to judge")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
     parser.add_argument("--edits", type=int, default=1500, help="CounterFact edits tested")

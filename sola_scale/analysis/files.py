@@ -31,8 +31,6 @@ class KamelSplit(NamedTuple):
     """Edits beside the tested ones."""
     unseen: list[str]
     """Asked, but not in the store."""
-    fitting: list[str]
-    """A crowd to fit among; of half the relations only."""
 
 
 def read_records(folder: Path, name: str) -> list[Record]:
@@ -53,7 +51,7 @@ def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = _UN
         edits: CounterFact edits tested.
         unseen: KAMEL questions asked whose edit is not in the store.
     """
-    builder = _Builder()
+    builder = _Builder(folder)
     for record in read_records(folder, "counterfact-edit")[:edits]:
         builder.counterfact(record)
     for record in read_records(folder, "zsre-knowedit"):
@@ -66,21 +64,33 @@ def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = _UN
 
 def split_kamel(folder: Path, *, seed: int = 5) -> KamelSplit:
     """Split the distinct questions of KAMEL, the same way every time."""
-    by_question: dict[str, Record] = {}
-    for record in read_records(folder, "kamel"):
-        by_question.setdefault(record["question"], record)
-    records = list(by_question.values())
-    relations = sorted({record["relation"] for record in records})
-    rng = random.Random(seed)  # noqa: S311 (a split, no secret)
-    rng.shuffle(relations)
-    fitted = set(relations[: len(relations) // 2])
-    rng.shuffle(records)
-    rest = records[_BESIDE + _UNSEEN :]
-    return KamelSplit(
-        crowd=[record["question"] for record in records[:_BESIDE]],
-        unseen=[record["question"] for record in records[_BESIDE : _BESIDE + _UNSEEN]],
-        fitting=[record["question"] for record in rest if record["relation"] in fitted],
-    )
+    questions = list(dict.fromkeys(record["question"] for record in read_records(folder, "kamel")))
+    random.Random(seed).shuffle(questions)  # noqa: S311 (a split, no secret)
+    return KamelSplit(crowd=questions[:_BESIDE], unseen=questions[_BESIDE : _BESIDE + _UNSEEN])
+
+
+def other_questions(folder: Path, prompts: str, *, limit: int = 1000, seed: int = 7) -> list[str]:
+    """Clozes of ParaRel about subjects that no edit speaks of.
+
+    Args:
+        folder: where the data lies.
+        prompts: the edits' prompts, in lines.
+        limit: how many, at most.
+        seed: which.
+    """
+    rng = random.Random(seed)  # noqa: S311 (a draw, no secret)
+    clozes = {
+        record["relation"]: [text for text in record["patterns"] if re.fullmatch(r".*\[Y\]\s*\.?", text)]
+        for record in read_records(folder, "pararel-patterns")
+    }
+    facts = read_records(folder, "pararel-facts")
+    rng.shuffle(facts)
+    texts = [
+        rng.choice(clozes[fact["relation"]]).split("[Y]")[0].replace("[X]", fact["subject"]).strip()
+        for fact in facts[: 2 * limit]
+        if clozes.get(fact["relation"]) and fact["subject"] not in prompts
+    ]
+    return texts[:limit]
 
 
 def _sentences(folder: Path, limit: int = 150) -> list[str]:
@@ -99,6 +109,7 @@ _SPECS = {
     "CounterFact neighbour (other subject)": ("silent", 0.02),
     "zsRE neighbour (other relation)": ("silent", 0.01),
     "unrelated sentence": ("silent", 0.001),
+    "another set's question": ("silent", 0.001),
 }
 """What is wanted of each pool, and the project's target."""
 
@@ -106,7 +117,8 @@ _SPECS = {
 class _Builder:
     """Collects edits, facts and pools."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._edits: dict[str, int] = {}
         self._facts: dict[tuple[str, str], int] = {}
         self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in _SPECS}
@@ -130,6 +142,7 @@ class _Builder:
 
     def trial(self, crowd: tuple[str, ...]) -> Trial:
         prompts = "\n".join([*self._edits, *crowd])
+        self.ask("another set's question", other_questions(self._folder, prompts))
         about = {subject: lines_with(prompts, subject) for subject, _, _ in self._zsre_neighbours}
         self._neighbours += [
             ("zsRE neighbour (other relation)", text, answer)
@@ -185,7 +198,7 @@ def lines_with(text: str, part: str) -> list[str]:
     return found
 
 
-_STEM = 6
+_STEM = 5
 _SAYS_LITTLE = frozenset(
     ["of", "the", "in", "is", "or", "a", "an", "by", "to", "for", "from", "and", "part", "has"]
 )

@@ -86,20 +86,19 @@ def test_a_missing_file_is_an_empty_pool(folder):
     assert "unrelated sentence" not in {pool.name for pool in read_trial(folder, crowd=10).pools}
 
 
-def test_the_crowd_the_strangers_and_the_fitting_crowd_are_disjoint(folder, monkeypatch):
-    """No KAMEL question is in two of the three parts, and the split is the same every time."""
+def test_the_crowd_and_the_strangers_are_disjoint(folder, monkeypatch):
+    """No KAMEL question is in both parts, and the split is the same every time."""
     monkeypatch.setattr("sola_scale.analysis.files._BESIDE", 60)
     monkeypatch.setattr("sola_scale.analysis.files._UNSEEN", 20)
     split = split_kamel(folder)
     assert (len(split.crowd), len(split.unseen)) == (60, 20)
-    assert split.fitting
-    assert len({*split.crowd, *split.unseen, *split.fitting}) == 80 + len(split.fitting)
+    assert len({*split.crowd, *split.unseen}) == 80
     assert split_kamel(folder) == split
 
 
 def test_fitting_pairs_hold_nothing_of_the_trial(folder):
     """No text of the trial is among the texts that a calibration is fitted on."""
-    pairs = read_fitting_pairs(folder, questions=5, crowd=5)
+    pairs = read_fitting_pairs(folder, questions=5, own=50)
     fitted = {text for pair in pairs for text in (pair.prompt, *pair.paraphrases)}
     trial = read_trial(folder, crowd=10, unseen=5)
     assert not fitted & {*trial.prompts, *(text for pool in trial.pools for text in pool.texts)}
@@ -107,7 +106,7 @@ def test_fitting_pairs_hold_nothing_of_the_trial(folder):
 
 def test_groups_that_share_a_phrasing_are_one_question(folder):
     """The second MQuAKE group, which shares a phrasing with the first, is left out."""
-    prompts = {pair.prompt for pair in read_fitting_pairs(folder, questions=1, crowd=0)}
+    prompts = {pair.prompt for pair in read_fitting_pairs(folder, questions=1, own=0)}
     assert len(prompts & {"a?", "x?"}) == 1
 
 
@@ -118,6 +117,7 @@ def test_groups_that_share_a_phrasing_are_one_question(folder):
         ("Ray Guns record label", True),
         ("The father of Ray Guns is", False),
         ("The part of of Ray Guns is", False),
+        ("Ray Guns recording labels", True),
         ("The label owner of Ray Guns is", False),
     ],
 )
