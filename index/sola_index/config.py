@@ -11,9 +11,9 @@ class IndexConfig:
 
     scan_from: int = 4_096
     """Rows from which codes are scanned instead of full keys."""
-    lists_from: int = 131_072
+    lists_from: int = 262_144
     """Rows from which codes lie in lists."""
-    growth: float = 6.0
+    growth: float = 4.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
     dead_share: float = 0.25
     """Rebuild, and copy the live rows together, when this share of the rows is dead."""
@@ -40,11 +40,11 @@ class IndexConfig:
     farness: float = 1.97
     """A query whose nearest key so far is farther than this multiple looks into ``most_share`` of the lists; between
     the two the share grows with the cube of the distance from ``nearness``."""
-    first_share: float = 0.03
+    first_share: float = 0.02
     """Share of the lists that every query looks into; at least eight."""
-    hard_share: float = 0.15
+    hard_share: float = 0.1
     """Share of the lists that a hard query looks into, at least."""
-    most_share: float = 0.6
+    most_share: float = 0.4
     """Share of the lists that the hardest query looks into."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""

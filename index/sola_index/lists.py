@@ -22,10 +22,10 @@ from sola_index.exact import rounding
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
 from sola_index.single import OneQuery
+from sola_index.spill import ListNumbers, Spill
 
 # Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, L lists, F nearest of them,
 # R candidates a query.
-ListNumbers = npt.NDArray[np.int64]
 ITERATIONS = 10
 TINY = 1e-20
 """Stands for a code error of zero, which keys that are all alike have."""
@@ -33,11 +33,14 @@ TINY = 1e-20
 FARTHEST = 1e30
 """Stands for the squared distance where no key was found."""
 
-ONE_BY_ONE = 11
-"""The way of faiss that scans list by list for one query after the other; a fifth faster for a single query."""
+IN_ORDER = 11
+"""The way of faiss that scans the lists in the order given: the nearest first set a limit that the others seldom pass."""
 
 BLOCK = 64
 """Codes that faiss takes at once; with 64 in place of 32 a single query's scan of many lists takes a tenth less."""
+
+COPIES = 2
+"""Lists that a key's code is in."""
 
 FEWEST_LISTS = 8
 """Lists that every query looks into, if there are so many."""
@@ -47,25 +50,26 @@ KEYS_A_LIST = 40
 
 
 def lists_for(rows: int) -> int:
-    """A power of two near the square root of the rows.
+    """A power of two near the square root of the codes.
 
     With so many lists the costs of choosing some of them, of entering these and of scanning them balance.
     """
-    return int(2 ** round(np.log2(np.sqrt(max(rows, 64)))))
+    return int(2 ** round(np.log2(np.sqrt(COPIES * max(rows, 32)))))
 
 
 class ListsTier(CompressedTier):
-    """Product codes in the list of the nearest centroid; hard queries look into more lists."""
+    """Product codes in two lists each, the nearest centroid's and a `Spill`; hard queries look into more lists."""
 
     name: ClassVar[str] = "lists"
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self.codes.implem = ONE_BY_ONE
+        self.codes.implem = IN_ORDER
         self.lists = int(self.codes.nlist)
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
-        self._doubled_LZ: Floats = 2.0 * self.centroids_LZ
+        self._doubled_ZL: Floats = 2.0 * self.centroids_LZ.T
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
+        self._spill = Spill(self.codes, self.centroids_LZ)
         self.trained_imbalance = 0.0
 
     @classmethod
@@ -91,31 +95,29 @@ class ListsTier(CompressedTier):
             codes,
             Measures(trained_on=rows, trained_error=error, recent_error=error),
         )
-        _, list_N1 = quantizer.search(sample_NZ, 1)
-        tier.trained_imbalance = imbalance(np.bincount(list_N1[:, 0], minlength=lists))
+        first_N = quantizer.assign(sample_NZ, 1)[:, 0]
+        second_N = tier._spill.second_lists(sample_NZ)
+        tier.trained_imbalance = imbalance(np.bincount(np.append(first_N, second_N), minlength=lists))
         return tier
 
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
         """Look into the nearest lists; then, for the queries whose nearest key so far is not near, into many more."""
         queries_MZ = self.frame(shortlist.queries_MD)
-        # Squared distances to the centroids, less the query's own squared length: the order is the same.
-        score_ML = queries_MZ @ self._doubled_LZ.T
-        np.subtract(self._squared_L, score_ML, out=score_ML)
+        nearest_ML = self._score(queries_MZ).argsort(axis=1)
         depths = self.depths(dead_share, k)
         first = self._first_lists()
-        nearest_MF = score_ML.argpartition(first - 1, axis=1)[:, :first]
-        rows_MR = self.scan(queries_MZ, depths.deep, nearest_MF)[1]
+        rows_MR = self.scan(queries_MZ, depths.deep, nearest_ML[:, :first])[1]
         shortlist.offer(np.ascontiguousarray(rows_MR[:, : depths.shallow]))
         hard_H = self.hard(shortlist, self.config.nearness)
         if len(hard_H):
-            score_HL = score_ML[hard_H]
-            np.put_along_axis(score_HL, nearest_MF[hard_H], np.inf, 1)
-            further_H = [
-                self._further_lists(squared) for squared in shortlist.nearest_squared_M[hard_H].tolist()
-            ]
-            further_HF = _nearest_lists(score_HL, np.array(further_H))
             more_HR = rows_MR[hard_H, depths.shallow :]
-            if further_HF.shape[1]:
+            further_H = np.array(
+                [self._further_lists(d) for d in shortlist.nearest_squared_M[hard_H].tolist()]
+            )
+            most = int(further_H.max())
+            if most:
+                further_HF = nearest_ML[hard_H, first : first + most]
+                further_HF = np.where(np.arange(most) < further_H[:, None], further_HF, -1)
                 further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
                 more_HR = np.hstack([more_HR, further_HR])
             shortlist.offer_to(hard_H, np.ascontiguousarray(more_HR))
@@ -123,21 +125,24 @@ class ListsTier(CompressedTier):
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""
         query_Z = self.frame(one.query_1D)[0]
-        score_L = self._doubled_LZ @ query_Z
-        np.subtract(self._squared_L, score_L, out=score_L)
+        nearest_L = self._score(query_Z).argsort()
         depths = self.depths(dead_share, k)
         first = self._first_lists()
-        nearest_F = score_L.argpartition(first - 1)[:first]
-        rows_R = self._scan_one(query_Z, depths.deep, nearest_F)
+        rows_R = self._scan_one(query_Z, depths.deep, nearest_L[:first])
         squared = one.offer(rows_R[: depths.shallow])
         if squared > self.limit(self.config.nearness):
             more_R = rows_R[depths.shallow :].copy()
             further = self._further_lists(squared)
             if further:
-                score_L[nearest_F] = np.inf
-                nearest_F = score_L.argpartition(further - 1)[:further]
-                more_R = np.concatenate([more_R, self._scan_one(query_Z, depths.further, nearest_F)])
+                further_L = nearest_L[first : first + further]
+                more_R = np.concatenate([more_R, self._scan_one(query_Z, depths.further, further_L)])
             one.offer(more_R)
+
+    def _score(self, queries_MZ: Floats) -> Floats:
+        """Squared distances to the centroids, less the query's own squared length: the order is the same."""
+        score_ML: Floats = queries_MZ @ self._doubled_ZL
+        np.subtract(self._squared_L, score_ML, out=score_ML)
+        return score_ML
 
     def _first_lists(self) -> int:
         """How many lists every query looks into."""
@@ -156,7 +161,7 @@ class ListsTier(CompressedTier):
 
     def _lists_holding(self, codes: int, share: float) -> int:
         """How many lists hold so many codes, and so great a share of them, if lists are even."""
-        share = min(1.0, max(share, codes / max(1, self.covered)))
+        share = min(1.0, max(share, codes / max(1, COPIES * self.covered)))
         return math.ceil(share * self.lists)
 
     def _scan_one(self, query_Z: Floats, depth: int, lists_F: ListNumbers) -> Rows:
@@ -213,6 +218,7 @@ class ListsTier(CompressedTier):
     def _append(self, start: int, keys_NZ: Floats) -> None:
         rows_N = np.arange(start, start + len(keys_NZ), dtype=np.int64)
         self.codes.add_with_ids(keys_NZ, rows_N)
+        self._spill.add(keys_NZ, rows_N)
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays that `restore` makes the tier from again."""
@@ -228,8 +234,15 @@ class ListsTier(CompressedTier):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes with their row numbers, twins and centroids."""
-        return int(super().nbytes + 8 * self.covered + 3 * self.centroids_LZ.nbytes)
+        """Bytes of codes with their row numbers, both times, of twins, centroids and the centroids' products."""
+        again = (COPIES - 1) * self.covered * self.codes.code_size
+        return int(
+            super().nbytes
+            + again
+            + 8 * COPIES * self.covered
+            + 3 * self.centroids_LZ.nbytes
+            + 4 * self.lists**2
+        )
 
     def sizes(self) -> npt.NDArray[np.int64]:
         """Rows in each list."""
@@ -247,13 +260,3 @@ def imbalance(count_L: npt.NDArray[Any]) -> float:
     """How many times more codes a random query's list holds than a list of average size; 1 is perfect."""
     total = float(count_L.sum())
     return float((count_L.astype(np.float64) ** 2).sum() * len(count_L) / total**2) if total else 1.0
-
-
-def _nearest_lists(score_HL: Floats, lists_H: npt.NDArray[np.int64]) -> ListNumbers:
-    """So many nearest lists of each query; -1 at the end of short lines."""
-    most = int(lists_H.max())
-    if most <= 0:
-        return np.empty((len(score_HL), 0), np.int64)
-    cuts = sorted({lists - 1 for lists in lists_H.tolist() if lists})
-    nearest_HL = score_HL.argpartition(cuts, axis=1)[:, :most]
-    return np.where(np.arange(most) < lists_H[:, None], nearest_HL, -1)
