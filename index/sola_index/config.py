@@ -13,7 +13,7 @@ class IndexConfig:
     """Rows from which codes are scanned instead of full keys."""
     lists_from: int = 262_144
     """Rows from which codes lie in lists."""
-    growth: float = 4.0
+    growth: float = 6.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
     dead_share: float = 0.25
     """Rebuild, and copy the live rows together, when this share of the rows is dead."""
@@ -27,7 +27,7 @@ class IndexConfig:
     """Rows that may wait, searched exactly, until they are encoded together."""
     shallow: int = 40
     """Codes whose keys are measured first."""
-    deep: int = 256
+    deep: int = 384
     """Codes whose keys are measured, those included, when the nearest of the first is not near."""
     further: int = 64
     """Codes of the further lists of a hard query whose keys are measured: far from the query, a key that is near
@@ -44,7 +44,7 @@ class IndexConfig:
     """Share of the lists that every query looks into; at least eight."""
     hard_share: float = 0.1
     """Share of the lists that a hard query looks into, at least."""
-    most_share: float = 0.4
+    most_share: float = 0.3
     """Share of the lists that the hardest query looks into."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""

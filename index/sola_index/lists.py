@@ -54,7 +54,7 @@ def lists_for(rows: int) -> int:
 
     With so many lists the costs of choosing some of them, of entering these and of scanning them balance.
     """
-    return int(2 ** round(np.log2(np.sqrt(COPIES * max(rows, 32)))))
+    return int(2 ** int(np.log2(np.sqrt(COPIES * max(rows, 32))) + 0.5))
 
 
 class ListsTier(CompressedTier):
@@ -85,7 +85,7 @@ class ListsTier(CompressedTier):
         codes.by_residual = False  # one lookup table for all lists instead of one each
         codes.cp.niter, codes.cp.seed = ITERATIONS, config.seed
         set_training(codes.pq, config.seed)
-        codes.cp.max_points_per_centroid = 4 * KEYS_A_LIST
+        codes.cp.max_points_per_centroid = KEYS_A_LIST
         codes.train(sample_NZ)
         error = float(code_errors(codes.pq, sample_NZ).mean())
         tier = cls(
