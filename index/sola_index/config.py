@@ -28,7 +28,8 @@ class IndexConfig:
     shallow: int = 40
     """Codes whose keys are measured first."""
     deep: int = 384
-    """Codes whose keys are measured, those included, when the nearest of the first is not near."""
+    """Codes whose keys are measured, those included, when the nearest of the first is not near; in lists a code may come
+    twice among them."""
     further: int = 64
     """Codes of the further lists of a hard query whose keys are measured: far from the query, a key that is near
     stands out."""
