@@ -19,8 +19,9 @@ class IndexConfig:
     """Rebuild, and copy the live rows together, when this share of the rows is dead."""
     drift: float = 1.5
     """Rebuild when the mean squared code error of new keys is this multiple of the training sample's."""
-    imbalance: float = 2.0
-    """Rebuild when the lists' imbalance is this multiple of what it was after training."""
+    imbalance: float = 8.0
+    """Rebuild when the lists' imbalance is this multiple of what it was after training. Queries look at so many codes, not
+    at so many lists, so great lists cost no time; they choose less well."""
     least_recall: float = 0.9
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
@@ -39,14 +40,14 @@ class IndexConfig:
     nearness: float = 0.85
     """The same in the lists tier, where an easy query may lose more."""
     farness: float = 1.97
-    """A query whose nearest key so far is farther than this multiple looks into ``most_share`` of the lists; between
+    """A query whose nearest key so far is farther than this multiple looks at ``most_share`` of the codes; between
     the two the share grows with the cube of the distance from ``nearness``."""
-    first_share: float = 0.02
-    """Share of the lists that every query looks into; at least eight."""
-    hard_share: float = 0.1
-    """Share of the lists that a hard query looks into, at least."""
-    most_share: float = 0.3
-    """Share of the lists that the hardest query looks into."""
+    first_share: float = 0.025
+    """Share of the codes that every query looks at, list by list; at least eight lists."""
+    hard_share: float = 0.15
+    """Share of the codes that a hard query looks at, at least."""
+    most_share: float = 0.35
+    """Share of the codes that the hardest query looks at."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
     hard_codes: int = 131_072

@@ -70,6 +70,9 @@ class ListsTier(CompressedTier):
         self._doubled_ZL: Floats = 2.0 * self.centroids_LZ.T
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
         self._spill = Spill(self.codes, self.centroids_LZ)
+        held = self.codes.invlists
+        self.sizes_L = np.array([held.list_size(number) for number in range(self.lists)], np.int64)
+        """Codes in each list."""
         self.trained_imbalance = 0.0
 
     @classmethod
@@ -95,29 +98,26 @@ class ListsTier(CompressedTier):
             codes,
             Measures(trained_on=rows, trained_error=error, recent_error=error),
         )
-        first_N = quantizer.assign(sample_NZ, 1)[:, 0]
-        second_N = tier._spill.second_lists(sample_NZ)
-        tier.trained_imbalance = imbalance(np.bincount(np.append(first_N, second_N), minlength=lists))
+        both_2N = np.concatenate(tier._spill.lists_of(sample_NZ))
+        tier.trained_imbalance = imbalance(np.bincount(both_2N, minlength=lists))
         return tier
 
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
         """Look into the nearest lists; then, for the queries whose nearest key so far is not near, into many more."""
         queries_MZ = self.frame(shortlist.queries_MD)
-        nearest_ML = self._score(queries_MZ).argsort(axis=1)
+        nearest_ML, codes_ML = self._nearest(queries_MZ)
         depths = self.depths(dead_share, k)
-        first = self._first_lists()
-        rows_MR = self.scan(queries_MZ, depths.deep, nearest_ML[:, :first])[1]
+        first_M = np.array([self._lists_for(codes_L, self._first_codes()) for codes_L in codes_ML])
+        rows_MR = self.scan(queries_MZ, depths.deep, _stretches(nearest_ML, 0 * first_M, first_M))[1]
         shortlist.offer(np.ascontiguousarray(rows_MR[:, : depths.shallow]))
         hard_H = self.hard(shortlist, self.config.nearness)
         if len(hard_H):
+            near_H = shortlist.nearest_squared_M[hard_H].tolist()
+            asked = zip(codes_ML[hard_H], near_H, strict=True)
+            upto_H = np.array([self._lists_for(codes_L, self._hard_codes(near)) for codes_L, near in asked])
             more_HR = rows_MR[hard_H, depths.shallow :]
-            further_H = np.array(
-                [self._further_lists(d) for d in shortlist.nearest_squared_M[hard_H].tolist()]
-            )
-            most = int(further_H.max())
-            if most:
-                further_HF = nearest_ML[hard_H, first : first + most]
-                further_HF = np.where(np.arange(most) < further_H[:, None], further_HF, -1)
+            further_HF = _stretches(nearest_ML[hard_H], first_M[hard_H], upto_H)
+            if further_HF.shape[1]:
                 further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
                 more_HR = np.hstack([more_HR, further_HR])
             shortlist.offer_to(hard_H, np.ascontiguousarray(more_HR))
@@ -125,44 +125,43 @@ class ListsTier(CompressedTier):
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""
         query_Z = self.frame(one.query_1D)[0]
-        nearest_L = self._score(query_Z).argsort()
+        nearest_L, codes_L = self._nearest(query_Z)
         depths = self.depths(dead_share, k)
-        first = self._first_lists()
+        first = self._lists_for(codes_L, self._first_codes())
         rows_R = self._scan_one(query_Z, depths.deep, nearest_L[:first])
         squared = one.offer(rows_R[: depths.shallow])
         if squared > self.limit(self.config.nearness):
             more_R = rows_R[depths.shallow :].copy()
-            further = self._further_lists(squared)
-            if further:
-                further_L = nearest_L[first : first + further]
-                more_R = np.concatenate([more_R, self._scan_one(query_Z, depths.further, further_L)])
+            upto = self._lists_for(codes_L, self._hard_codes(squared))
+            if upto > first:
+                further_R = self._scan_one(query_Z, depths.further, nearest_L[first:upto])
+                more_R = np.concatenate([more_R, further_R])
             one.offer(more_R)
 
-    def _score(self, queries_MZ: Floats) -> Floats:
-        """Squared distances to the centroids, less the query's own squared length: the order is the same."""
+    def _nearest(self, queries_MZ: Floats) -> tuple[ListNumbers, ListNumbers]:
+        """The lists from the nearest on, and how many codes they hold up to each; [M, L] both, or [L] for one query."""
+        # Squared distances to the centroids, less the query's own squared length: the order is the same.
         score_ML: Floats = queries_MZ @ self._doubled_ZL
         np.subtract(self._squared_L, score_ML, out=score_ML)
-        return score_ML
+        nearest_ML = score_ML.argsort(axis=-1)
+        return nearest_ML, self.sizes_L.take(nearest_ML).cumsum(axis=-1)
 
-    def _first_lists(self) -> int:
-        """How many lists every query looks into."""
-        return max(
-            min(FEWEST_LISTS, self.lists),
-            self._lists_holding(self.config.first_codes, self.config.first_share),
-        )
+    def _first_codes(self) -> float:
+        """How many codes every query looks at."""
+        return max(self.config.first_codes, self.config.first_share * COPIES * self.covered)
 
-    def _further_lists(self, nearest_squared: float) -> int:
-        """How many lists more a hard query looks into, the more the harder it is."""
+    def _hard_codes(self, nearest_squared: float) -> float:
+        """How many codes a hard query looks at, the more the harder it is."""
         near, far = self.config.nearness, self.config.farness
         distance = math.sqrt(min(nearest_squared, FARTHEST) / max(self.measures.trained_error, TINY))
         share = min(max(distance - near, 0.0) / (far - near), 1.0) ** 3 * self.config.most_share
-        least = self._lists_holding(self.config.hard_codes, self.config.hard_share)
-        return max(0, max(least, math.ceil(share * self.lists)) - self._first_lists())
+        share = max(share, self.config.hard_share)
+        return max(self.config.hard_codes, share * COPIES * self.covered)
 
-    def _lists_holding(self, codes: int, share: float) -> int:
-        """How many lists hold so many codes, and so great a share of them, if lists are even."""
-        share = min(1.0, max(share, codes / max(1, COPIES * self.covered)))
-        return math.ceil(share * self.lists)
+    def _lists_for(self, codes_L: ListNumbers, codes: float) -> int:
+        """How many of the nearest lists hold so many codes; the last is taken whole."""
+        lists = int(codes_L.searchsorted(codes)) + 1
+        return min(max(lists, FEWEST_LISTS), self.lists)
 
     def _scan_one(self, query_Z: Floats, depth: int, lists_F: ListNumbers) -> Rows:
         """Rows of the nearest codes in the given lists; they are only good until this thread's next scan."""
@@ -218,7 +217,8 @@ class ListsTier(CompressedTier):
     def _append(self, start: int, keys_NZ: Floats) -> None:
         rows_N = np.arange(start, start + len(keys_NZ), dtype=np.int64)
         self.codes.add_with_ids(keys_NZ, rows_N)
-        self._spill.add(keys_NZ, rows_N)
+        lists_N = self._spill.add(keys_NZ, rows_N)
+        self.sizes_L += np.bincount(lists_N, minlength=self.lists)
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays that `restore` makes the tier from again."""
@@ -244,11 +244,6 @@ class ListsTier(CompressedTier):
             + 4 * self.lists**2
         )
 
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Rows in each list."""
-        lists = self.codes.invlists
-        return np.array([lists.list_size(number) for number in range(self.codes.nlist)], np.int64)
-
 
 @functools.lru_cache(maxsize=4096)
 def looking_into(lists: int) -> Any:
@@ -260,3 +255,11 @@ def imbalance(count_L: npt.NDArray[Any]) -> float:
     """How many times more codes a random query's list holds than a list of average size; 1 is perfect."""
     total = float(count_L.sum())
     return float((count_L.astype(np.float64) ** 2).sum() * len(count_L) / total**2) if total else 1.0
+
+
+def _stretches(nearest_ML: ListNumbers, start_M: ListNumbers, end_M: ListNumbers) -> ListNumbers:
+    """The lists from the start-th nearest to the end-th of each query, -1 after short stretches."""
+    most = max(0, int((end_M - start_M).max()))
+    place_MF = start_M[:, None] + np.arange(most)
+    taken_MF = np.take_along_axis(nearest_ML, np.minimum(place_MF, nearest_ML.shape[1] - 1), 1)
+    return np.where(place_MF < end_M[:, None], taken_MF, -1)

@@ -40,14 +40,16 @@ class Spill:
         self._door.replace_invlists(codes.invlists, False)
         self._codes = codes  # whose lists these are, so they must not go before this does
 
-    def add(self, keys_NZ: Floats, rows_N: Rows) -> None:
-        """Put the codes of keys into their second lists."""
+    def add(self, keys_NZ: Floats, rows_N: Rows) -> ListNumbers:
+        """Put the codes of keys into their second lists; gives the numbers of their lists, first ones and second ones."""
+        first_N, second_N = self.lists_of(keys_NZ)
         self._given.reset()
-        self._given.add_with_ids(keys_NZ, self.second_lists(keys_NZ))
+        self._given.add_with_ids(keys_NZ, second_N)
         self._door.add_with_ids(keys_NZ, rows_N)
+        return np.concatenate([first_N, second_N])
 
-    def second_lists(self, keys_NZ: Floats) -> ListNumbers:
-        """The second list of each key; where there is but one list, that one."""
+    def lists_of(self, keys_NZ: Floats) -> tuple[ListNumbers, ListNumbers]:
+        """The first and the second list of each key; where there is but one list, that one twice."""
         product_NL = keys_NZ @ self._centroids_LZ.T
         every_N = np.arange(len(keys_NZ))
         distance_NL = self._squared_L - 2.0 * product_NL  # less the key's own squared length
@@ -62,4 +64,4 @@ class Spill:
         leaning_NL *= np.float32(LEANING) / squared_N[:, None]
         distance_NL += leaning_NL
         distance_NL[every_N, first_N] = np.inf
-        return np.asarray(distance_NL.argmin(1), np.int64)
+        return first_N, distance_NL.argmin(1)

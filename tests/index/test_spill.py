@@ -42,7 +42,7 @@ def test_every_row_lies_in_two_lists_after_adding_and_loading(tmp_path):
 def test_the_second_list_errs_in_another_direction(tier):
     """The second list is the one of least distance plus leaning, of all but the first."""
     keys_NZ = tier.frame(clustered_keys(50, 4)).astype(np.float64)
-    chosen_N = tier._spill.second_lists(keys_NZ.astype(np.float32))
+    _, chosen_N = tier._spill.lists_of(keys_NZ.astype(np.float32))
     centroids_LZ = tier.centroids_LZ.astype(np.float64)
     for key_Z, chosen in zip(keys_NZ, chosen_N, strict=True):
         apart_LZ = key_Z - centroids_LZ
@@ -58,7 +58,8 @@ def test_the_second_list_errs_in_another_direction(tier):
 def test_a_key_that_is_its_own_centroid_has_a_second_list(tier):
     """Where there is no residual, and so no direction, the second nearest list is taken."""
     own_N = np.arange(tier.lists)
-    second_N = tier._spill.second_lists(tier.centroids_LZ)
+    first_N, second_N = tier._spill.lists_of(tier.centroids_LZ)
+    assert (first_N == own_N).all()
     assert (second_N != own_N).all()
 
 
