@@ -1,7 +1,6 @@
 """The compressed lists tier: codes in Voronoi cells, as many of them looked into as the query's difficulty asks."""
 
 import functools
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from sola_index.compressed import (
 )
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Rows
+from sola_index.effort import first_codes, hard_codes, lists_holding
 from sola_index.exact import rounding
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
@@ -27,12 +27,6 @@ from sola_index.spill import ListNumbers, Spill
 # Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, L lists, F nearest of them,
 # R candidates a query.
 ITERATIONS = 10
-TINY = 1e-20
-"""Stands for a code error of zero, which keys that are all alike have."""
-
-FARTHEST = 1e30
-"""Stands for the squared distance where no key was found."""
-
 IN_ORDER = 11
 """The way of faiss that scans the lists in the order given: the nearest first set a limit that the others seldom pass."""
 
@@ -41,9 +35,6 @@ BLOCK = 64
 
 COPIES = 2
 """Lists that a key's code is in."""
-
-FEWEST_LISTS = 8
-"""Lists that every query looks into, if there are so many."""
 
 KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
@@ -105,18 +96,17 @@ class ListsTier(CompressedTier):
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
         """Look into the nearest lists; then, for the queries whose nearest key so far is not near, into many more."""
         queries_MZ = self.frame(shortlist.queries_MD)
-        nearest_ML, codes_ML = self._nearest(queries_MZ)
+        nearest_ML, upto_ML = self._nearest(queries_MZ)
         depths = self.depths(dead_share, k)
-        first_M = np.array([self._lists_for(codes_L, self._first_codes()) for codes_L in codes_ML])
+        first_M = np.array([self._first(upto_L) for upto_L in upto_ML])
         rows_MR = self.scan(queries_MZ, depths.deep, _stretches(nearest_ML, 0 * first_M, first_M))[1]
         shortlist.offer(np.ascontiguousarray(rows_MR[:, : depths.shallow]))
         hard_H = self.hard(shortlist, self.config.nearness)
         if len(hard_H):
             near_H = shortlist.nearest_squared_M[hard_H].tolist()
-            asked = zip(codes_ML[hard_H], near_H, strict=True)
-            upto_H = np.array([self._lists_for(codes_L, self._hard_codes(near)) for codes_L, near in asked])
+            end_H = np.array([self._hard(*asked) for asked in zip(upto_ML[hard_H], near_H, strict=True)])
             more_HR = rows_MR[hard_H, depths.shallow :]
-            further_HF = _stretches(nearest_ML[hard_H], first_M[hard_H], upto_H)
+            further_HF = _stretches(nearest_ML[hard_H], first_M[hard_H], end_H)
             if further_HF.shape[1]:
                 further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
                 more_HR = np.hstack([more_HR, further_HR])
@@ -125,16 +115,16 @@ class ListsTier(CompressedTier):
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""
         query_Z = self.frame(one.query_1D)[0]
-        nearest_L, codes_L = self._nearest(query_Z)
+        nearest_L, upto_L = self._nearest(query_Z)
         depths = self.depths(dead_share, k)
-        first = self._lists_for(codes_L, self._first_codes())
+        first = self._first(upto_L)
         rows_R = self._scan_one(query_Z, depths.deep, nearest_L[:first])
         squared = one.offer(rows_R[: depths.shallow])
         if squared > self.limit(self.config.nearness):
             more_R = rows_R[depths.shallow :].copy()
-            upto = self._lists_for(codes_L, self._hard_codes(squared))
-            if upto > first:
-                further_R = self._scan_one(query_Z, depths.further, nearest_L[first:upto])
+            end = self._hard(upto_L, squared)
+            if end > first:
+                further_R = self._scan_one(query_Z, depths.further, nearest_L[first:end])
                 more_R = np.concatenate([more_R, further_R])
             one.offer(more_R)
 
@@ -146,22 +136,14 @@ class ListsTier(CompressedTier):
         nearest_ML = score_ML.argsort(axis=-1)
         return nearest_ML, self.sizes_L.take(nearest_ML).cumsum(axis=-1)
 
-    def _first_codes(self) -> float:
-        """How many codes every query looks at."""
-        return max(self.config.first_codes, self.config.first_share * COPIES * self.covered)
+    def _first(self, upto_L: ListNumbers) -> int:
+        """How many of the nearest lists every query looks into."""
+        return lists_holding(upto_L, first_codes(self.config, COPIES * self.covered))
 
-    def _hard_codes(self, nearest_squared: float) -> float:
-        """How many codes a hard query looks at, the more the harder it is."""
-        near, far = self.config.nearness, self.config.farness
-        distance = math.sqrt(min(nearest_squared, FARTHEST) / max(self.measures.trained_error, TINY))
-        share = min(max(distance - near, 0.0) / (far - near), 1.0) ** 3 * self.config.most_share
-        share = max(share, self.config.hard_share)
-        return max(self.config.hard_codes, share * COPIES * self.covered)
-
-    def _lists_for(self, codes_L: ListNumbers, codes: float) -> int:
-        """How many of the nearest lists hold so many codes; the last is taken whole."""
-        lists = int(codes_L.searchsorted(codes)) + 1
-        return min(max(lists, FEWEST_LISTS), self.lists)
+    def _hard(self, upto_L: ListNumbers, nearest_squared: float) -> int:
+        """How many of the nearest lists a hard query looks into."""
+        error = self.measures.trained_error
+        return lists_holding(upto_L, hard_codes(self.config, COPIES * self.covered, nearest_squared, error))
 
     def _scan_one(self, query_Z: Floats, depth: int, lists_F: ListNumbers) -> Rows:
         """Rows of the nearest codes in the given lists; they are only good until this thread's next scan."""
