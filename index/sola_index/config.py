@@ -11,7 +11,7 @@ class IndexConfig:
 
     scan_from: int = 4_096
     """Rows from which codes are scanned instead of full keys."""
-    lists_from: int = 262_144
+    lists_from: int = 393_216
     """Rows from which codes lie in lists."""
     growth: float = 6.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
