@@ -17,7 +17,7 @@ class IndexConfig:
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
     dead_share: float = 0.25
     """Rebuild, and copy the live rows together, when this share of the rows is dead."""
-    drift: float = 1.5
+    drift: float = 2.0
     """Rebuild when the mean squared code error of new keys is this multiple of the training sample's."""
     imbalance: float = 8.0
     """Rebuild when the lists' imbalance is this multiple of what it was after training. Queries look at so many codes, not
