@@ -44,9 +44,9 @@ class IndexConfig:
     the two the share grows with the cube of the distance from ``nearness``."""
     first_share: float = 0.025
     """Share of the codes that every query looks at, list by list; at least eight lists."""
-    hard_share: float = 0.15
+    hard_share: float = 0.1
     """Share of the codes that a hard query looks at, at least."""
-    most_share: float = 0.35
+    most_share: float = 0.3
     """Share of the codes that the hardest query looks at."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
