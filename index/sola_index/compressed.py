@@ -23,7 +23,10 @@ CHUNK = 512
 """Rows encoded under one hold of the write lock: some milliseconds that a search may have to wait."""
 
 DEEPEST = 4096
-"""Candidates beyond which a certified question is better answered by scanning the full keys."""
+"""Candidates beyond which a certified question is better answered by scanning the full keys, if these are few."""
+
+WORTH = 32
+"""Full keys that are compared in a row in the time that a candidate takes."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -162,7 +165,7 @@ class CompressedTier(abc.ABC):
             + rounding(self.dim) * length**2
         )
         depth = 64
-        while depth <= DEEPEST:
+        while depth <= max(DEEPEST, self.covered // WORTH):
             squared_MR, rows_MR = self.scan(query_Z, depth, lists_L[None])
             # Tables without any span (all codes equal) make faiss divide by zero: what is not a number is kept.
             found_R = (rows_MR[0] >= 0) & ~(squared_MR[0] > limit)

@@ -42,11 +42,11 @@ class IndexConfig:
     farness: float = 1.97
     """A query whose nearest key so far is farther than this multiple looks at ``most_share`` of the codes; between
     the two the share grows with the cube of the distance from ``nearness``."""
-    first_share: float = 0.025
+    first_share: float = 0.02
     """Share of the codes that every query looks at, list by list; at least eight lists."""
-    hard_share: float = 0.1
+    hard_share: float = 0.08
     """Share of the codes that a hard query looks at, at least."""
-    most_share: float = 0.3
+    most_share: float = 0.25
     """Share of the codes that the hardest query looks at."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
