@@ -29,6 +29,7 @@ import faiss
 import numpy as np
 import psutil
 from index_contenders import Contender, K, Ours, contenders
+from index_report import Row, exponent, plot, rows_of, show
 
 from sola_index import KeyIndex
 
@@ -45,29 +46,6 @@ TURN = 50
 
 COLD = 300
 """Queries asked with a turn each."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class Row:
-    """One line of the table."""
-
-    keys: int
-    index: str
-    tier: str = ""
-    right_kept: float = 0.0
-    own_key: float = 0.0
-    overlap: float = 0.0
-    cpu_ms_p50: float = 0.0
-    cpu_ms_p95: float = 0.0
-    cpu_ms_mean: float = 0.0
-    wall_ms_p50: float = 0.0
-    wall_ms_p95: float = 0.0
-    cold_cpu_ms_p50: float = 0.0
-    cold_cpu_ms_p95: float = 0.0
-    batch_per_cpu_s: float = 0.0
-    adds_per_cpu_s: float = 0.0
-    beside_keys_mb: float = 0.0
-    """Growth of the resident memory while building, less the bytes of the keys."""
 
 
 @dataclasses.dataclass
@@ -88,8 +66,11 @@ class Timed:
 class Bench:
     """All contenders at one size."""
 
-    def __init__(self, keys_ND: np.ndarray, queries_MD: np.ndarray, graphs_to: int, only: list[str]) -> None:
+    def __init__(
+        self, keys_ND: np.ndarray, queries_MD: np.ndarray, only: list[str], most_seconds: float
+    ) -> None:
         self.keys_ND = keys_ND
+        self.left_out: list[str] = []
         count, dim = keys_ND.shape
         rng = np.random.default_rng(0)
         most = min(len(queries_MD), count)
@@ -100,15 +81,20 @@ class Bench:
         self.kept_M = (self.truth_MK == self.asked_M[:, None]).any(1)
         self.rows: dict[str, Row] = {}
         self.built: dict[str, Contender] = {}
-        for name, make in contenders(dim, count, graphs_to, only).items():
-            self._build(name, make)
+        for name, make in contenders(dim, count, only).items():
+            self._build(name, make, most_seconds)
 
-    def _build(self, name: str, make: Callable[[], Contender]) -> None:
+    def _build(self, name: str, make: Callable[[], Contender], most_seconds: float) -> None:
+        """Build a contender, or leave it out if that takes longer than it may."""
         gc.collect()
         before, started = psutil.Process().memory_info().rss, time.process_time()
         contender = make()
-        contender.add(self.keys_ND)
+        for added in contender.add(self.keys_ND):
+            if time.process_time() - started > most_seconds:
+                self.left_out.append(f"{name}: {added:,} keys in {most_seconds:.0f} s")
+                return
         seconds = time.process_time() - started
+        print(f"{len(self.keys_ND):,} keys in {name}: {seconds:.0f} CPU s", file=sys.stderr, flush=True)
         row = Row(keys=len(self.keys_ND), index=name, adds_per_cpu_s=len(self.keys_ND) / seconds)
         grown_by = psutil.Process().memory_info().rss - before
         row.beside_keys_mb = (grown_by - self.keys_ND.nbytes) / 1e6
@@ -280,48 +266,6 @@ def grown(keys_ND: np.ndarray, count: int) -> np.ndarray:
     return all_ND
 
 
-def exponent(rows: list[Row]) -> float | None:
-    """Slope of log time against log size of our median."""
-    points = [(row.keys, row.cpu_ms_p50) for row in rows if row.index == "sola_index"]
-    if len(points) < 2:
-        return None
-    keys, times = np.log([point[0] for point in points]), np.log([point[1] for point in points])
-    return float(np.polyfit(keys, times, 1)[0])
-
-
-def plot(rows: list[Row], path: Path) -> None:
-    """Median time against size, one line a contender."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5))
-    for name in dict.fromkeys(family(row.index) for row in rows):
-        points = [(row.keys, row.cpu_ms_p50) for row in rows if family(row.index) == name]
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set(xscale="log", yscale="log", xlabel="keys", ylabel="CPU ms a query (median)")
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-
-
-def family(name: str) -> str:
-    """A contender's name without its number of lists, which grows with the size."""
-    words = name.split(",")
-    return ",".join(word.rstrip("0123456789") if "IVF" in word else word for word in words)
-
-
-def show(rows: list[Row]) -> None:
-    """The table as Markdown."""
-    print(
-        "| keys | index | right kept | own key | overlap | CPU ms p50 / p95 | cold | batch 64, q/s | adds/s | MB beside keys |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row.keys:,} | {row.index} {row.tier} | {row.right_kept:.4f} | {row.own_key:.4f} | {row.overlap:.3f} "
-            f"| {row.cpu_ms_p50:.3f} / {row.cpu_ms_p95:.3f} | {row.cold_cpu_ms_p50:.3f} / {row.cold_cpu_ms_p95:.3f} "
-            f"| {row.batch_per_cpu_s:,.0f} | {row.adds_per_cpu_s:,.0f} | {row.beside_keys_mb:,.0f} |"
-        )
-
-
 def main() -> None:
     """Measure every size and print the table, and everything as JSON if asked."""
     parser = argparse.ArgumentParser(
@@ -332,24 +276,29 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="how many rows of the key file are real (default: all)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 300_000, 1_000_000])
     parser.add_argument(
-        "--graphs-to", type=int, default=10_000, help="largest size at which graphs are built"
+        "--build-seconds", type=float, default=600, help="CPU time after which a contender is left out"
     )
     parser.add_argument(
         "--only", nargs="*", default=[], help="contenders whose names begin so (memory is finite)"
     )
     parser.add_argument("--churn", type=int, default=0, help="writes of the churn run (100000 is telling)")
     parser.add_argument("--plot", type=Path)
+    parser.add_argument(
+        "--with", dest="earlier", type=Path, nargs="*", default=[], help="JSON of earlier runs to show beside"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(1)
     real_ND = np.load(arguments.keys, mmap_mode="r")[: arguments.rows]
     queries_MD = np.load(arguments.queries)
 
-    rows: list[Row] = []
+    rows = rows_of(arguments.earlier)
     lives: dict[int, dict[str, Any]] = {}
+    left_out: list[str] = []
     for size in arguments.sizes:
-        bench = Bench(grown(real_ND, size), queries_MD, arguments.graphs_to, arguments.only)
+        bench = Bench(grown(real_ND, size), queries_MD, arguments.only, arguments.build_seconds)
         rows += bench.run()
+        left_out += [f"{size:,} keys, {what}" for what in bench.left_out]
         ours = bench.built["sola_index"]
         assert isinstance(ours, Ours)
         lives[size] = {"real_keys": min(size, len(real_ND)), **lifecycle(ours.index, bench.keys_ND)}
@@ -363,11 +312,13 @@ def main() -> None:
             "life": lives,
             "exponent": exponent(rows),
             "churn": churned,
+            "left_out": left_out,
         }
         print(json.dumps(result, indent=1))
     else:
         show(rows)
-        print(json.dumps({"life": lives, "exponent": exponent(rows), "churn": churned}, indent=1))
+        beside = {"life": lives, "exponent": exponent(rows), "churn": churned, "left_out": left_out}
+        print(json.dumps(beside, indent=1))
 
 
 if __name__ == "__main__":

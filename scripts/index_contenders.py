@@ -1,6 +1,6 @@
 """The indexes that ``bench_index.py`` compares: ours, faiss's, hnswlib and usearch, behind two methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import faiss
@@ -10,13 +10,15 @@ from sola_index import IndexConfig, KeyIndex
 
 # Shapes: M queries, N keys, K answers.
 K = 8
+PART = 8_192
+"""Keys added at once, after which a contender may be stopped."""
 
 
 class Contender(Protocol):
     """An index under test; labels are row numbers."""
 
-    def add(self, keys_ND: np.ndarray) -> None:
-        """Train on the keys and add them."""
+    def add(self, keys_ND: np.ndarray) -> Iterator[int]:
+        """Train on the keys and add them, part by part; gives the number added so far."""
 
     def search(self, queries_MD: np.ndarray) -> np.ndarray:
         """Labels of the K nearest, [M, K]."""
@@ -28,11 +30,12 @@ class Ours:
     def __init__(self, dim: int) -> None:
         self.index = KeyIndex(dim, "cosine", IndexConfig(background=False))
 
-    def add(self, keys_ND: np.ndarray) -> None:
+    def add(self, keys_ND: np.ndarray) -> Iterator[int]:
         """Add in batches of 1,024, the way a job writes edits."""
         for start in range(0, len(keys_ND), 1024):
             part_ND = np.ascontiguousarray(keys_ND[start : start + 1024])
             self.index.add(np.arange(start, start + len(part_ND), dtype=np.uint64), part_ND)
+            yield start
 
     def search(self, queries_MD: np.ndarray) -> np.ndarray:
         """Nearest ids."""
@@ -46,12 +49,13 @@ class Faiss:
         self.index = faiss.index_factory(dim, factory)
         self._settings = settings
 
-    def add(self, keys_ND: np.ndarray) -> None:
+    def add(self, keys_ND: np.ndarray) -> Iterator[int]:
         """Train on at most 100,000 keys, add all."""
         step = max(1, len(keys_ND) // 100_000)
         self.index.train(np.ascontiguousarray(keys_ND[::step]))
-        for start in range(0, len(keys_ND), 65_536):
-            self.index.add(np.ascontiguousarray(keys_ND[start : start + 65_536]))
+        for start in range(0, len(keys_ND), PART):
+            self.index.add(np.ascontiguousarray(keys_ND[start : start + PART]))
+            yield start
         for name, value in self._settings.items():
             faiss.ParameterSpace().set_index_parameter(self.index, name, value)
 
@@ -69,11 +73,13 @@ class Hnswlib:
         self.index = hnswlib.Index(space="l2", dim=dim)
         self._ef = ef
 
-    def add(self, keys_ND: np.ndarray) -> None:
+    def add(self, keys_ND: np.ndarray) -> Iterator[int]:
         """Insert one by one."""
         self.index.init_index(max_elements=len(keys_ND), ef_construction=80, M=16)
         self.index.set_num_threads(1)
-        self.index.add_items(keys_ND)
+        for start in range(0, len(keys_ND), PART):
+            self.index.add_items(keys_ND[start : start + PART])
+            yield start
         self.index.set_ef(self._ef)
 
     def search(self, queries_MD: np.ndarray) -> np.ndarray:
@@ -89,9 +95,12 @@ class Usearch:
 
         self.index = Index(ndim=dim, metric="l2sq", connectivity=16, expansion_add=80, expansion_search=ef)
 
-    def add(self, keys_ND: np.ndarray) -> None:
+    def add(self, keys_ND: np.ndarray) -> Iterator[int]:
         """Insert one by one."""
-        self.index.add(np.arange(len(keys_ND)), np.ascontiguousarray(keys_ND), threads=1)
+        for start in range(0, len(keys_ND), PART):
+            part_ND = np.ascontiguousarray(keys_ND[start : start + PART])
+            self.index.add(np.arange(start, start + len(part_ND)), part_ND, threads=1)
+            yield start
 
     def search(self, queries_MD: np.ndarray) -> np.ndarray:
         """Nearest labels."""
@@ -99,20 +108,20 @@ class Usearch:
         return np.asarray(found.keys).reshape(len(queries_MD), -1).astype(np.int64)
 
 
-def contenders(dim: int, count: int, graphs_to: int, only: list[str]) -> dict[str, Callable[[], Contender]]:
-    """What is measured at this size; graphs take too long to build beyond ``graphs_to`` keys."""
+def contenders(dim: int, count: int, only: list[str]) -> dict[str, Callable[[], Contender]]:
+    """What is measured at this size."""
     lists = int(2 ** round(np.log2(4 * np.sqrt(count))))
+    codes = f"PQ{dim // 4}x4fs"
     field: dict[str, Callable[[], Contender]] = {
         "sola_index": lambda: Ours(dim),
         "faiss Flat": lambda: Faiss(dim, "Flat"),
-        "faiss PQ64x4fs,RFlat": lambda: Faiss(dim, f"PQ{dim // 4}x4fs,RFlat", k_factor_rf=8),
+        f"faiss {codes},RFlat": lambda: Faiss(dim, f"{codes},RFlat", k_factor_rf=8),
         f"faiss IVF{lists},Flat nprobe 64": lambda: Faiss(dim, f"IVF{lists},Flat", nprobe=64),
-        f"faiss IVF{lists // 2},PQ64x4fs,RFlat nprobe 128": lambda: Faiss(
-            dim, f"IVF{lists // 2},PQ{dim // 4}x4fs,RFlat", nprobe=128, k_factor_rf=16
+        f"faiss IVF{lists // 2},{codes},RFlat nprobe 128": lambda: Faiss(
+            dim, f"IVF{lists // 2},{codes},RFlat", nprobe=128, k_factor_rf=16
         ),
+        "faiss HNSW32,Flat ef 128": lambda: Faiss(dim, "HNSW32,Flat", efSearch=128),
+        "hnswlib M16 ef 128": lambda: Hnswlib(dim, 128),
+        "usearch M16 ef 128": lambda: Usearch(dim, 128),
     }
-    if count <= graphs_to:
-        field["faiss HNSW32,Flat ef 128"] = lambda: Faiss(dim, "HNSW32,Flat", efSearch=128)
-        field["hnswlib M16 ef 128"] = lambda: Hnswlib(dim, 128)
-        field["usearch M16 ef 128"] = lambda: Usearch(dim, 128)
     return {name: make for name, make in field.items() if not only or name.startswith(tuple(only))}

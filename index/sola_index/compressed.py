@@ -20,10 +20,13 @@ from sola_index.twins import TwinTable
 
 # Shapes: M queries, N keys, D dimensions, Z dimensions of the frame, R candidates a query, L lists.
 CHUNK = 512
-"""Rows encoded under one hold of the write lock: some milliseconds that a search may have to wait."""
+"""Rows encoded under one hold of the write lock: a dozen milliseconds, at most, that a search may have to wait."""
 
 DEEPEST = 4096
-"""Candidates beyond which a certified question is better answered by scanning the full keys."""
+"""Candidates beyond which a certified question is better answered by scanning the full keys, if these are few."""
+
+WORTH = 32
+"""Full keys that are compared in a row in the time that a candidate takes."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -125,18 +128,18 @@ class CompressedTier(abc.ABC):
         while self.covered < end:
             block = next(table.blocks(self.covered, end, CHUNK))
             keys_NZ = self.frame(block.keys_ND)
+            error_N = code_errors(self.codes.pq, keys_NZ)
             with self.lock.writing:
                 self._append(block.start, keys_NZ)
                 self.measures.covered += len(keys_NZ)
                 self.twins.extend(block.start, block.keys_ND)
-                self._measure(keys_NZ)
+                self._measure(keys_NZ, error_N)
 
     @abc.abstractmethod
     def _append(self, start: int, keys_NZ: Floats) -> None:
         """Add codes of the rows ``start, start + 1, ...``."""
 
-    def _measure(self, keys_NZ: Floats) -> None:
-        error_N = code_errors(self.codes.pq, keys_NZ)
+    def _measure(self, keys_NZ: Floats, error_N: Floats) -> None:
         known = self.measures
         known.worst_error = max(known.worst_error, float(np.sqrt(error_N.max())))
         known.longest = max(known.longest, float(np.einsum("nz,nz->n", keys_NZ, keys_NZ).max()))
@@ -162,7 +165,7 @@ class CompressedTier(abc.ABC):
             + rounding(self.dim) * length**2
         )
         depth = 64
-        while depth <= DEEPEST:
+        while depth <= max(DEEPEST, self.covered // WORTH):
             squared_MR, rows_MR = self.scan(query_Z, depth, lists_L[None])
             # Tables without any span (all codes equal) make faiss divide by zero: what is not a number is kept.
             found_R = (rows_MR[0] >= 0) & ~(squared_MR[0] > limit)

@@ -11,24 +11,26 @@ class IndexConfig:
 
     scan_from: int = 4_096
     """Rows from which codes are scanned instead of full keys."""
-    lists_from: int = 131_072
+    lists_from: int = 393_216
     """Rows from which codes lie in lists."""
     growth: float = 6.0
     """Rebuild when the rows have grown to this multiple of those it was trained on."""
     dead_share: float = 0.25
     """Rebuild, and copy the live rows together, when this share of the rows is dead."""
-    drift: float = 1.5
+    drift: float = 2.0
     """Rebuild when the mean squared code error of new keys is this multiple of the training sample's."""
-    imbalance: float = 2.0
-    """Rebuild when the lists' imbalance is this multiple of what it was after training."""
+    imbalance: float = 8.0
+    """Rebuild when the lists' imbalance is this multiple of what it was after training. Queries look at so many codes, not
+    at so many lists, so great lists cost no time; they choose less well."""
     least_recall: float = 0.9
     """Rebuild when the self-test, made at every quarter of growth, finds fewer of the exactly nearest keys."""
     tail: int = 64
     """Rows that may wait, searched exactly, until they are encoded together."""
     shallow: int = 40
     """Codes whose keys are measured first."""
-    deep: int = 256
-    """Codes whose keys are measured, those included, when the nearest of the first is not near."""
+    deep: int = 384
+    """Codes whose keys are measured, those included, when the nearest of the first is not near; in lists a code may come
+    twice among them."""
     further: int = 64
     """Codes of the further lists of a hard query whose keys are measured: far from the query, a key that is near
     stands out."""
@@ -38,14 +40,14 @@ class IndexConfig:
     nearness: float = 0.85
     """The same in the lists tier, where an easy query may lose more."""
     farness: float = 1.97
-    """A query whose nearest key so far is farther than this multiple looks into ``most_share`` of the lists; between
+    """A query whose nearest key so far is farther than this multiple looks at ``most_share`` of the codes; between
     the two the share grows with the cube of the distance from ``nearness``."""
-    first_share: float = 0.03
-    """Share of the lists that every query looks into; at least eight."""
-    hard_share: float = 0.15
-    """Share of the lists that a hard query looks into, at least."""
-    most_share: float = 0.6
-    """Share of the lists that the hardest query looks into."""
+    first_share: float = 0.02
+    """Share of the codes that every query looks at, list by list; at least eight lists."""
+    hard_share: float = 0.08
+    """Share of the codes that a hard query looks at, at least."""
+    most_share: float = 0.25
+    """Share of the codes that the hardest query looks at."""
     first_codes: int = 24_576
     """Codes that every query looks at, at least: among so few, choosing would save less time than it loses keys."""
     hard_codes: int = 131_072

@@ -1,7 +1,6 @@
 """The compressed lists tier: codes in Voronoi cells, as many of them looked into as the query's difficulty asks."""
 
 import functools
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,54 +17,53 @@ from sola_index.compressed import (
 )
 from sola_index.config import IndexConfig
 from sola_index.contract import Floats, Rows
+from sola_index.effort import first_codes, hard_codes, lists_holding
 from sola_index.exact import rounding
 from sola_index.frame import Frame
 from sola_index.shortlist import Shortlist
 from sola_index.single import OneQuery
+from sola_index.spill import ListNumbers, Spill
 
 # Shapes: M queries, H hard ones of them, N keys, D dimensions, Z dimensions of the frame, L lists, F nearest of them,
 # R candidates a query.
-ListNumbers = npt.NDArray[np.int64]
 ITERATIONS = 10
-TINY = 1e-20
-"""Stands for a code error of zero, which keys that are all alike have."""
-
-FARTHEST = 1e30
-"""Stands for the squared distance where no key was found."""
-
-ONE_BY_ONE = 11
-"""The way of faiss that scans list by list for one query after the other; a fifth faster for a single query."""
+IN_ORDER = 11
+"""The way of faiss that scans the lists in the order given: the nearest first set a limit that the others seldom pass."""
 
 BLOCK = 64
 """Codes that faiss takes at once; with 64 in place of 32 a single query's scan of many lists takes a tenth less."""
 
-FEWEST_LISTS = 8
-"""Lists that every query looks into, if there are so many."""
+COPIES = 2
+"""Lists that a key's code is in."""
 
 KEYS_A_LIST = 40
 """Rows of the sample per list: k-means gains little from more."""
 
 
 def lists_for(rows: int) -> int:
-    """A power of two near the square root of the rows.
+    """A power of two near the square root of the codes.
 
     With so many lists the costs of choosing some of them, of entering these and of scanning them balance.
     """
-    return int(2 ** round(np.log2(np.sqrt(max(rows, 64)))))
+    return int(2 ** int(np.log2(np.sqrt(COPIES * max(rows, 32))) + 0.5))
 
 
 class ListsTier(CompressedTier):
-    """Product codes in the list of the nearest centroid; hard queries look into more lists."""
+    """Product codes in two lists each, the nearest centroid's and a `Spill`; hard queries look into more lists."""
 
     name: ClassVar[str] = "lists"
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self.codes.implem = ONE_BY_ONE
+        self.codes.implem = IN_ORDER
         self.lists = int(self.codes.nlist)
         self.centroids_LZ: Floats = self.codes.quantizer.reconstruct_n(0, self.codes.nlist)
-        self._doubled_LZ: Floats = 2.0 * self.centroids_LZ
+        self._doubled_ZL: Floats = 2.0 * self.centroids_LZ.T
         self._squared_L: Floats = np.einsum("lz,lz->l", self.centroids_LZ, self.centroids_LZ)
+        self._spill = Spill(self.codes, self.centroids_LZ)
+        held = self.codes.invlists
+        self.sizes_L = np.array([held.list_size(number) for number in range(self.lists)], np.int64)
+        """Codes in each list."""
         self.trained_imbalance = 0.0
 
     @classmethod
@@ -81,7 +79,7 @@ class ListsTier(CompressedTier):
         codes.by_residual = False  # one lookup table for all lists instead of one each
         codes.cp.niter, codes.cp.seed = ITERATIONS, config.seed
         set_training(codes.pq, config.seed)
-        codes.cp.max_points_per_centroid = 4 * KEYS_A_LIST
+        codes.cp.max_points_per_centroid = KEYS_A_LIST
         codes.train(sample_NZ)
         error = float(code_errors(codes.pq, sample_NZ).mean())
         tier = cls(
@@ -91,30 +89,24 @@ class ListsTier(CompressedTier):
             codes,
             Measures(trained_on=rows, trained_error=error, recent_error=error),
         )
-        _, list_N1 = quantizer.search(sample_NZ, 1)
-        tier.trained_imbalance = imbalance(np.bincount(list_N1[:, 0], minlength=lists))
+        both_2N = np.concatenate(tier._spill.lists_of(sample_NZ))
+        tier.trained_imbalance = imbalance(np.bincount(both_2N, minlength=lists))
         return tier
 
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
         """Look into the nearest lists; then, for the queries whose nearest key so far is not near, into many more."""
         queries_MZ = self.frame(shortlist.queries_MD)
-        # Squared distances to the centroids, less the query's own squared length: the order is the same.
-        score_ML = queries_MZ @ self._doubled_LZ.T
-        np.subtract(self._squared_L, score_ML, out=score_ML)
+        nearest_ML, upto_ML = self._nearest(queries_MZ)
         depths = self.depths(dead_share, k)
-        first = self._first_lists()
-        nearest_MF = score_ML.argpartition(first - 1, axis=1)[:, :first]
-        rows_MR = self.scan(queries_MZ, depths.deep, nearest_MF)[1]
+        first_M = np.array([self._first(upto_L) for upto_L in upto_ML])
+        rows_MR = self.scan(queries_MZ, depths.deep, _stretches(nearest_ML, 0 * first_M, first_M))[1]
         shortlist.offer(np.ascontiguousarray(rows_MR[:, : depths.shallow]))
         hard_H = self.hard(shortlist, self.config.nearness)
         if len(hard_H):
-            score_HL = score_ML[hard_H]
-            np.put_along_axis(score_HL, nearest_MF[hard_H], np.inf, 1)
-            further_H = [
-                self._further_lists(squared) for squared in shortlist.nearest_squared_M[hard_H].tolist()
-            ]
-            further_HF = _nearest_lists(score_HL, np.array(further_H))
+            near_H = shortlist.nearest_squared_M[hard_H].tolist()
+            end_H = np.array([self._hard(*asked) for asked in zip(upto_ML[hard_H], near_H, strict=True)])
             more_HR = rows_MR[hard_H, depths.shallow :]
+            further_HF = _stretches(nearest_ML[hard_H], first_M[hard_H], end_H)
             if further_HF.shape[1]:
                 further_HR = self.scan(queries_MZ[hard_H], depths.further, further_HF)[1]
                 more_HR = np.hstack([more_HR, further_HR])
@@ -123,41 +115,35 @@ class ListsTier(CompressedTier):
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""
         query_Z = self.frame(one.query_1D)[0]
-        score_L = self._doubled_LZ @ query_Z
-        np.subtract(self._squared_L, score_L, out=score_L)
+        nearest_L, upto_L = self._nearest(query_Z)
         depths = self.depths(dead_share, k)
-        first = self._first_lists()
-        nearest_F = score_L.argpartition(first - 1)[:first]
-        rows_R = self._scan_one(query_Z, depths.deep, nearest_F)
+        first = self._first(upto_L)
+        rows_R = self._scan_one(query_Z, depths.deep, nearest_L[:first])
         squared = one.offer(rows_R[: depths.shallow])
         if squared > self.limit(self.config.nearness):
             more_R = rows_R[depths.shallow :].copy()
-            further = self._further_lists(squared)
-            if further:
-                score_L[nearest_F] = np.inf
-                nearest_F = score_L.argpartition(further - 1)[:further]
-                more_R = np.concatenate([more_R, self._scan_one(query_Z, depths.further, nearest_F)])
+            end = self._hard(upto_L, squared)
+            if end > first:
+                further_R = self._scan_one(query_Z, depths.further, nearest_L[first:end])
+                more_R = np.concatenate([more_R, further_R])
             one.offer(more_R)
 
-    def _first_lists(self) -> int:
-        """How many lists every query looks into."""
-        return max(
-            min(FEWEST_LISTS, self.lists),
-            self._lists_holding(self.config.first_codes, self.config.first_share),
-        )
+    def _nearest(self, queries_MZ: Floats) -> tuple[ListNumbers, ListNumbers]:
+        """The lists from the nearest on, and how many codes they hold up to each; [M, L] both, or [L] for one query."""
+        # Squared distances to the centroids, less the query's own squared length: the order is the same.
+        score_ML: Floats = queries_MZ @ self._doubled_ZL
+        np.subtract(self._squared_L, score_ML, out=score_ML)
+        nearest_ML = score_ML.argsort(axis=-1)
+        return nearest_ML, self.sizes_L.take(nearest_ML).cumsum(axis=-1)
 
-    def _further_lists(self, nearest_squared: float) -> int:
-        """How many lists more a hard query looks into, the more the harder it is."""
-        near, far = self.config.nearness, self.config.farness
-        distance = math.sqrt(min(nearest_squared, FARTHEST) / max(self.measures.trained_error, TINY))
-        share = min(max(distance - near, 0.0) / (far - near), 1.0) ** 3 * self.config.most_share
-        least = self._lists_holding(self.config.hard_codes, self.config.hard_share)
-        return max(0, max(least, math.ceil(share * self.lists)) - self._first_lists())
+    def _first(self, upto_L: ListNumbers) -> int:
+        """How many of the nearest lists every query looks into."""
+        return lists_holding(upto_L, first_codes(self.config, COPIES * self.covered))
 
-    def _lists_holding(self, codes: int, share: float) -> int:
-        """How many lists hold so many codes, and so great a share of them, if lists are even."""
-        share = min(1.0, max(share, codes / max(1, self.covered)))
-        return math.ceil(share * self.lists)
+    def _hard(self, upto_L: ListNumbers, nearest_squared: float) -> int:
+        """How many of the nearest lists a hard query looks into."""
+        error = self.measures.trained_error
+        return lists_holding(upto_L, hard_codes(self.config, COPIES * self.covered, nearest_squared, error))
 
     def _scan_one(self, query_Z: Floats, depth: int, lists_F: ListNumbers) -> Rows:
         """Rows of the nearest codes in the given lists; they are only good until this thread's next scan."""
@@ -213,6 +199,8 @@ class ListsTier(CompressedTier):
     def _append(self, start: int, keys_NZ: Floats) -> None:
         rows_N = np.arange(start, start + len(keys_NZ), dtype=np.int64)
         self.codes.add_with_ids(keys_NZ, rows_N)
+        lists_N = self._spill.add(keys_NZ, rows_N)
+        self.sizes_L += np.bincount(lists_N, minlength=self.lists)
 
     def dump(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays that `restore` makes the tier from again."""
@@ -228,13 +216,15 @@ class ListsTier(CompressedTier):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes with their row numbers, twins and centroids."""
-        return int(super().nbytes + 8 * self.covered + 3 * self.centroids_LZ.nbytes)
-
-    def sizes(self) -> npt.NDArray[np.int64]:
-        """Rows in each list."""
-        lists = self.codes.invlists
-        return np.array([lists.list_size(number) for number in range(self.codes.nlist)], np.int64)
+        """Bytes of codes with their row numbers, both times, of twins, centroids and the centroids' products."""
+        again = (COPIES - 1) * self.covered * self.codes.code_size
+        return int(
+            super().nbytes
+            + again
+            + 8 * COPIES * self.covered
+            + 3 * self.centroids_LZ.nbytes
+            + 4 * self.lists**2
+        )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -249,11 +239,9 @@ def imbalance(count_L: npt.NDArray[Any]) -> float:
     return float((count_L.astype(np.float64) ** 2).sum() * len(count_L) / total**2) if total else 1.0
 
 
-def _nearest_lists(score_HL: Floats, lists_H: npt.NDArray[np.int64]) -> ListNumbers:
-    """So many nearest lists of each query; -1 at the end of short lines."""
-    most = int(lists_H.max())
-    if most <= 0:
-        return np.empty((len(score_HL), 0), np.int64)
-    cuts = sorted({lists - 1 for lists in lists_H.tolist() if lists})
-    nearest_HL = score_HL.argpartition(cuts, axis=1)[:, :most]
-    return np.where(np.arange(most) < lists_H[:, None], nearest_HL, -1)
+def _stretches(nearest_ML: ListNumbers, start_M: ListNumbers, end_M: ListNumbers) -> ListNumbers:
+    """The lists from the start-th nearest to the end-th of each query, -1 after short stretches."""
+    most = max(0, int((end_M - start_M).max()))
+    place_MF = start_M[:, None] + np.arange(most)
+    taken_MF = np.take_along_axis(nearest_ML, np.minimum(place_MF, nearest_ML.shape[1] - 1), 1)
+    return np.where(place_MF < end_M[:, None], taken_MF, -1)

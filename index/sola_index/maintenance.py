@@ -68,7 +68,7 @@ def is_bulk(state: State) -> bool:
 
 def is_imbalanced(config: IndexConfig, tier: CompressedTier) -> bool:
     """Whether the lists have grown so unevenly that looking into them costs much more than after training."""
-    return isinstance(tier, ListsTier) and imbalance(tier.sizes()) > config.imbalance * tier.trained_imbalance
+    return isinstance(tier, ListsTier) and imbalance(tier.sizes_L) > config.imbalance * tier.trained_imbalance
 
 
 class Rebuild:

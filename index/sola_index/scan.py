@@ -47,24 +47,28 @@ class ScanTier(CompressedTier):
         return cls(config, dim, *restore_parts(dim, arrays))
 
     def propose(self, shortlist: Shortlist, dead_share: float, k: int) -> None:
-        """Measure the nearest codes; more of them where the first ones are not near."""
+        """Measure the nearest codes; scan again for more of them where the first ones are not near."""
         queries_MZ = self.frame(shortlist.queries_MD)
         shallow, deep, _ = self.depths(dead_share, k)
-        _, rows_MR = self.scan(queries_MZ, deep, None)
-        shortlist.offer(np.ascontiguousarray(rows_MR[:, :shallow]))
+        shortlist.offer(self.scan(queries_MZ, shallow, None)[1])
         hard_H = self.hard(shortlist, self.config.scan_nearness)
         if len(hard_H) and deep > shallow:
-            shortlist.offer_to(hard_H, np.ascontiguousarray(rows_MR[hard_H, shallow:]))
+            shortlist.offer_to(hard_H, self.scan(queries_MZ[hard_H], deep, None)[1])
 
     def propose_one(self, one: OneQuery, dead_share: float, k: int) -> None:
         """The same for a single query."""
         query_Z = self.frame(one.query_1D)[0]
         shallow, deep, _ = self.depths(dead_share, k)
+        squared = one.offer(self._scan_one(query_Z, shallow))
+        if squared > self.limit(self.config.scan_nearness) and deep > shallow:
+            one.offer(self._scan_one(query_Z, deep))
+
+    def _scan_one(self, query_Z: Floats, depth: int) -> Rows:
+        """Rows of the nearest codes; they are only good until this thread's next scan."""
         scratch = self.scratch
-        scratch.hold(deep)
-        self.codes.search_c(1, faiss.swig_ptr(query_Z), deep, scratch.squared, scratch.rows)
-        if one.offer(scratch.rows_R[:shallow]) > self.limit(self.config.scan_nearness):
-            one.offer(scratch.rows_R[shallow:deep])
+        scratch.hold(depth)
+        self.codes.search_c(1, faiss.swig_ptr(query_Z), depth, scratch.squared, scratch.rows)
+        return scratch.rows_R[:depth]
 
     def reachable(self, query_Z: Floats, radius: float) -> npt.NDArray[np.int64] | None:
         """There are no lists to choose from."""

@@ -54,7 +54,7 @@ class Searcher:
             one.offer(np.arange(covered, end) if few else exact.nearest(table, query_1D, k, covered, end)[0])
         twin_rows = tier.twins.match(query_1D)
         if len(twin_rows):
-            one.offer_again(twin_rows)
+            one.offer(twin_rows)
         ranks_1K = one.best(k)
         wanted = min(k, table.live_count)
         # Removals may have left too few.
@@ -83,7 +83,9 @@ class Searcher:
             self._mirror.propose(shortlist, k)
         elif covered < table.count:
             self._tail(state, shortlist, covered, k)
-        shortlist.offer_again(tier.twins.matches(shortlist.queries_MD))
+        twin_rows = tier.twins.matches(shortlist.queries_MD)
+        if twin_rows:
+            shortlist.offer_to(np.array(list(twin_rows)), padded(list(twin_rows.values())))
 
     def _tail(self, state: State, shortlist: Shortlist, covered: int, k: int) -> None:
         """Offer the rows that are not encoded yet: all of a few, the nearest of many."""

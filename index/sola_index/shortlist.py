@@ -35,7 +35,7 @@ class Shortlist:
         self._ranks: list[Ranks] = []
 
     def offer(self, rows_MC: Rows) -> None:
-        """Measure and keep the rows that are live, none of which was offered before; -1 is no row."""
+        """Measure and keep the rows that are live; -1 is no row, and a row that comes again is counted once."""
         if rows_MC.shape[1]:
             ranks_MC, nearest_M = self._measure(self.queries_MD, rows_MC)
             self.nearest_squared_M = np.minimum(self.nearest_squared_M, nearest_M)
@@ -52,15 +52,6 @@ class Shortlist:
         ranks_MC[asking_H] = ranks_HC
         self._ranks.append(ranks_MC)
 
-    def offer_again(self, rows_by_query: dict[int, Rows]) -> None:
-        """Offer rows to queries by number; some of them may have been offered before."""
-        new_rows = []
-        for query, rows_C in rows_by_query.items():
-            known = [row_numbers(ranks_MC[query : query + 1])[0] for ranks_MC in self._ranks]
-            new_rows.append(np.setdiff1d(rows_C, np.concatenate([rows_C[:0], *known])))
-        if any(map(len, new_rows)):
-            self.offer_to(np.array(list(rows_by_query)), padded(new_rows))
-
     def _measure(self, queries_MD: Floats, rows_MC: Rows) -> tuple[Ranks, Floats]:
         """Ranks of the live ones of these rows, and the least squared distance of each query."""
         # Row -1 reads some bit or other of the bitmap, and is no row either way.
@@ -76,14 +67,15 @@ class Shortlist:
         if not self._ranks:
             return np.full((len(self.queries_MD), k or 0), NOTHING)
         ranks_MC = self._ranks[0] if len(self._ranks) == 1 else np.concatenate(self._ranks, axis=1)
-        candidates = ranks_MC.shape[1]
-        if k is not None and candidates < k:
-            ranks_MC = np.pad(ranks_MC, ((0, 0), (0, k - candidates)), constant_values=NOTHING)
-        elif k is not None and candidates > k:
-            ranks_MC.partition(k - 1, axis=1)
-            ranks_MC = ranks_MC[:, :k].copy()
         ranks_MC.sort(axis=1)
-        return ranks_MC
+        again_MC = ranks_MC[:, 1:] == ranks_MC[:, :-1]
+        if again_MC.any():
+            ranks_MC[:, 1:][again_MC] = NOTHING
+            ranks_MC.sort(axis=1)
+        if k is None:
+            return ranks_MC
+        missing = max(0, k - ranks_MC.shape[1])
+        return np.pad(ranks_MC[:, :k], ((0, 0), (0, missing)), constant_values=NOTHING)
 
 
 def row_numbers(ranks_MK: Ranks) -> npt.NDArray[np.int32]:

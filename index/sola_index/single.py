@@ -7,7 +7,7 @@ import numpy as np
 from sola_index.backend import faiss
 from sola_index.contract import Floats, Metric, Rows
 from sola_index.distances import to_metric
-from sola_index.shortlist import DISTANCE, NOTHING, Ranks, row_numbers
+from sola_index.shortlist import DISTANCE, NOTHING, Ranks
 from sola_index.table import KeyTable
 
 # Shapes: D dimensions, C candidates, R of them asked of the codes, L lists, K answers.
@@ -50,7 +50,7 @@ class OneQuery:
         self._ranks: list[Ranks] = []
 
     def offer(self, rows_C: Rows) -> float:
-        """Measure and keep the rows that are live, none of which was offered before; -1 is no row.
+        """Measure and keep the rows that are live; -1 is no row, and a row that comes again is counted once.
 
         Returns:
             The squared Euclidean distance of the nearest of them, infinite where there is none.
@@ -68,18 +68,14 @@ class OneQuery:
         self._ranks.append(ranks_C)
         return float(np.minimum.reduce(squared_C))
 
-    def offer_again(self, rows_C: Rows) -> None:
-        """Offer rows some of which may have been offered before."""
-        known = [row_numbers(ranks_C[None])[0] for ranks_C in self._ranks]
-        self.offer(np.setdiff1d(rows_C, np.concatenate([rows_C[:0], *known])))
-
     def best(self, k: int) -> Ranks:
         """Ranks of the k nearest, [1, K], nearest first, equal distances in row order; `NOTHING` fills up."""
         ranks_C = self._ranks[0] if len(self._ranks) == 1 else np.concatenate([[NOTHING], *self._ranks])
-        if len(ranks_C) > k:
-            ranks_C.partition(k - 1)
-            ranks_C = ranks_C[:k]
-        elif len(ranks_C) < k:
+        ranks_C.sort()
+        distinct_C = np.empty(len(ranks_C), np.bool_)
+        distinct_C[:1] = True
+        np.not_equal(ranks_C[1:], ranks_C[:-1], out=distinct_C[1:])
+        ranks_C = ranks_C[distinct_C][:k]
+        if len(ranks_C) < k:
             ranks_C = np.concatenate([ranks_C, np.full(k - len(ranks_C), NOTHING)])
-        ranks_1K: Ranks = np.sort(ranks_C)[None]
-        return ranks_1K
+        return ranks_C[None]

@@ -21,7 +21,7 @@ from sola_index.table import KeyTable
 
 # Shapes: N rows, D dimensions.
 FORMAT = "sola-index"
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 TIERS: dict[str, type[ScanTier | ListsTier]] = {ScanTier.name: ScanTier, ListsTier.name: ListsTier}
 DTYPES = {

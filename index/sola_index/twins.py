@@ -59,7 +59,7 @@ class TwinTable:
         self._recent += len(hashes_N)
 
     def matches(self, queries_MD: Floats) -> dict[int, Rows]:
-        """Rows whose key may equal a query, ascending, by the query's number; to be measured like other candidates."""
+        """Rows whose key may equal a query, ascending, by the query's number, ascending too; to be measured like others."""
         parts = self._parts
         hash_M = self._hash(queries_MD)
         found: dict[int, Rows] = {}
@@ -74,7 +74,7 @@ class TwinTable:
                 recent = np.array(parts.recent.get(key_hash, []), np.int64)
                 if len(recent):
                     found[query] = np.append(found.get(query, recent[:0]), recent)
-        return found
+        return dict(sorted(found.items()))
 
     def match(self, query_1D: Floats) -> Rows:
         """The same rows for a single query."""

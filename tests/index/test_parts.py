@@ -9,6 +9,7 @@ from sola_index import BackendError, IndexConfig, KeyIndex, KeyIndexError, exact
 from sola_index.backend import check_builds
 from sola_index.compressed import code_errors, lookup_slack
 from sola_index.distances import squared_distances
+from sola_index.effort import FEWEST_LISTS, first_codes, hard_codes, lists_holding
 from sola_index.frame import Frame, deal
 from sola_index.lists import imbalance
 from sola_index.table import KeyTable
@@ -173,3 +174,19 @@ def test_settings_that_make_no_sense_are_refused(wrong):
     """Each setting is checked when the configuration is made."""
     with pytest.raises(KeyIndexError):
         IndexConfig(**wrong)
+
+
+def test_a_query_looks_at_a_share_of_the_codes_however_uneven_the_lists_are():
+    """Lists are entered until they hold what is due: few great ones or many small ones, eight at least, all at most."""
+    config = IndexConfig(first_codes=100, first_share=0.1, hard_codes=200, hard_share=0.3, most_share=0.6)
+    even_L, great_L = np.arange(1, 101) * 10, np.arange(1, 101) * 500
+    assert lists_holding(even_L, first_codes(config, 1_000)) == 10
+    assert lists_holding(even_L, first_codes(config, 2_000)) == 20
+    assert lists_holding(great_L, first_codes(config, 50_000)) == 10
+    assert lists_holding(great_L, 1) == FEWEST_LISTS
+    assert lists_holding(even_L, 10**9) == 100
+    shares = [hard_codes(config, 10_000, errors**2, 1.0) / 10_000 for errors in (0.9, 1.3, 1.9, 1.97, 1e30)]
+    assert shares[0] == 0.3
+    assert sorted(shares) == shares
+    assert shares[3] == shares[4] == 0.6
+    assert hard_codes(config, 10_000, 0.0, 0.0) == 3_000

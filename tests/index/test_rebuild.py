@@ -151,7 +151,7 @@ def test_drift_brings_about_a_rebuild():
 
 def test_imbalance_brings_about_a_rebuild():
     """Keys that all fall into a few lists are noticed by the lists' sizes."""
-    config = dataclasses.replace(SMALL, growth=50.0, drift=1e9, least_recall=0.0)
+    config = dataclasses.replace(SMALL, growth=50.0, drift=1e9, imbalance=2.0, least_recall=0.0)
     index, _ = filled_index(2000, config)
     one_ND = unit_keys(1, 3) + 1e-3 * unit_keys(2000, 4)
     one_ND = (one_ND / np.linalg.norm(one_ND, axis=1, keepdims=True)).astype(np.float32)

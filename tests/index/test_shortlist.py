@@ -36,10 +36,10 @@ def test_equal_keys_are_ranked_by_row(table):
 
 
 def test_offered_again_a_row_counts_once(table):
-    """A row that a scan and the hash table both find is listed once."""
+    """A row that is found in two lists, or by a scan and the hash table both, is listed once."""
     shortlist = Shortlist(table, "cosine", unit_keys(2, 3, DIM))
     shortlist.offer(np.array([[10, 20, -1], [30, 40, 50]]))
-    shortlist.offer_again({0: np.array([10, 11, 12]), 1: np.array([30])})
+    shortlist.offer(np.array([[10, 11, 12], [30, 30, -1]]))
     rows_MK = row_numbers(shortlist.best(6))
     assert sorted(rows_MK[0].tolist()) == [-1, -1, 10, 11, 12, 20]
     assert sorted(rows_MK[1].tolist()) == [-1, -1, -1, 30, 40, 50]

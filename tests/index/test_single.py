@@ -39,10 +39,10 @@ def test_the_nearest_distance_of_an_offer_is_said(table):
 
 
 def test_rows_offered_again_are_counted_once(table):
-    """A twin that the codes had found already is not answered twice."""
+    """A row that two lists hold, or a twin that the codes had found already, is not answered twice."""
     one = OneQuery(table, "l2", table.tail_ND[11:12].copy())
     one.offer(np.array([11, 30]))
-    one.offer_again(np.array([10, 11, 12]))
+    one.offer(np.array([10, 11, 12, 30]))
     assert (one.best(6)[0] != NOTHING).tolist() == [True] * 4 + [False] * 2
 
 
@@ -133,3 +133,15 @@ def test_a_twin_is_found_for_a_single_query_as_for_many():
     assert sorted(twins.matches(query_1D)[0].tolist()) == [7, *range(4990, 5001)]
     assert len(twins.match(unit_keys(1, 4, DIM))) == 0
     assert twins.match(keys_ND[12:13]).tolist() == [12]
+
+
+def test_twins_of_a_batch_go_to_their_own_queries():
+    """A batch of a recent and an older key, in any order, gives each query its own twin."""
+    keys_ND = unit_keys(5001, 3, DIM)
+    twins = TwinTable(DIM)
+    twins.extend(0, keys_ND[:5000])
+    twins.extend(5000, keys_ND[5000:])
+    for order in ([5000, 7], [7, 5000]):
+        found = twins.matches(keys_ND[order])
+        assert list(found) == [0, 1]
+        assert [rows_N.tolist() for rows_N in found.values()] == [[row] for row in order]
