@@ -39,11 +39,19 @@ faults: setup ## Kill real processes for a long while, and search for histories 
 	SOLA_HYPOTHESIS=searching SOLA_STATEFUL_EXAMPLES=200 SOLA_INDEX_STEPS=10000 \
 	  $(BIN)/python -m pytest tests/store/test_stateful.py tests/index/test_stateful.py
 
-bench: setup ## Run every benchmark; one JSON file each in report/
+bench: setup ## Run every benchmark; one JSON file each in report/; DATA=FOLDER of editing data for the index's keys
 	@mkdir -p report
 	@for script in scripts/bench_*.py; do \
+	  extra=""; \
+	  case $$script in \
+	    *bench_gpu_*) nvidia-smi -L >/dev/null 2>&1 || { echo "==> $$script: no GPU here"; continue; } ;; \
+	    *bench_index.py) \
+	      if [[ -z "$${DATA:-}" ]]; then echo "==> $$script: needs DATA=FOLDER, see docs/key-index.md"; continue; fi; \
+	      [[ -f report/keys.npy ]] || $(BIN)/python scripts/make_real_keys.py --data "$$DATA" --out report; \
+	      extra="--keys report/keys.npy --queries report/queries.npy" ;; \
+	  esac; \
 	  echo "==> $$script"; \
-	  $(BIN)/python "$$script" --json >"report/$$(basename "$$script" .py).json"; \
+	  $(BIN)/python "$$script" --json $$extra >"report/$$(basename "$$script" .py).json"; \
 	done
 
 clean: ## Remove what the other targets made
