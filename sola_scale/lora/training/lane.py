@@ -18,6 +18,7 @@ from sola_scale.lora.training.batch import Batch
 from sola_scale.lora.training.config import TrainingConfig
 from sola_scale.lora.training.ground import Ground
 from sola_scale.lora.training.jobs import TrainingOutcome
+from sola_scale.lora.training.noise import GateNoise
 from sola_scale.lora.training.preparation import Preparation, TokenizedJob
 from sola_scale.lora.training.slots import Slots
 from sola_scale.lora.training.starts import Starts
@@ -50,6 +51,7 @@ class Lane:
     ) -> None:
         self._index, self._config, self._head, self._ground = index, config, Head(backbone), ground
         self._preparation = Preparation(backbone, ground.capture, config)
+        self._noise = GateNoise(backbone, layout, config.gate_noise)
         self._acceptance = Acceptance(ground.runner, self._head)
         self._slots = Slots(backbone, layout, config, Starts(layout, config, ground))
         self._flights: list[_Flight] = []
@@ -130,15 +132,17 @@ class Lane:
         return torch.where(loss_M.isfinite(), loss_M, 0.0).sum()
 
     def _disturb(self, inputs: SuffixBatch, turns: Sequence[Sequence[int]]) -> SuffixBatch:
-        """Move the rows of those edits that are to hold whatever the wording."""
-        draws = [
-            flight.trainee.draw(example)
+        """Move the rows of those edits that are to hold whatever the wording, each kind of edit in its own way."""
+        drawn = [
+            (flight.trainee, flight.trainee.draw(example))
             for flight, examples in zip(self._flights, turns, strict=True)
             for example in examples
         ]
-        if all(draw is None for draw in draws):
-            return inputs
-        return self._ground.variation.disturb(inputs, draws, self._config.disturbance)
+        moved = [draw if trainee.disturbed else None for trainee, draw in drawn]
+        if any(draw is not None for draw in moved):
+            inputs = self._ground.variation.disturb(inputs, moved, self._config.disturbance)
+        noisy = [draw if trainee.noisy else None for trainee, draw in drawn]
+        return self._noise.add(inputs, noisy) if any(draw is not None for draw in noisy) else inputs
 
     def _land(self) -> Iterator[TrainingOutcome]:
         for flight in [one for one in self._flights if one.loss != one.loss or one.loss == float("inf")]:
