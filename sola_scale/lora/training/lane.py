@@ -123,9 +123,9 @@ class Lane:
         inputs = self._disturb(turn.inputs, turns)
         output_RSD = self._ground.runner.run(inputs, *self._slots.rows(turn.slots_R))
         loss_M, least_ME = self._batch.measure(turn, output_RSD, self._head)
-        for flight, examples, loss, least_E in zip(
-            self._flights, turns, loss_M.tolist(), least_ME.tolist(), strict=True
-        ):
+        # The one time that a step waits for the device.
+        stands = torch.cat([loss_M.detach().unsqueeze(1), least_ME], dim=1).tolist()
+        for flight, examples, (loss, *least_E) in zip(self._flights, turns, stands, strict=True):
             flight.loss = loss
             flight.probabilities |= dict(zip(examples, least_E, strict=False))
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
