@@ -50,7 +50,8 @@ class TrainingConfig:
     units of how other wordings do (``variation.py``)."""
     gate_noise: float = 0.2
     """What every step adds at random to the answers of the gates of shorter answers beyond the first class limit, as a
-    standard deviation: gates answer 1 or 0, and after another wording some 0.15 more or less (``noise.py``)."""
+    standard deviation: gates answer 1 or 0, and after another wording some 0.15 more or less (``noise.py``). 0: nothing is
+    done to them."""
     contexts: int = 2
     """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words.
     Answers of the first size class meet them in turn, one a step; longer answers need all of them in every step."""
