@@ -21,7 +21,7 @@ from sola_scale.lora.layout import AdapterLayout
 _PATTERNS = 1021
 _POSITIONS = 16
 # What share of their answers the gates of a position give together, drawn evenly (``docs/design/training.md``).
-_GAINS = (0.5, 1.1)
+_GAINS = (0.7, 1.1)
 
 
 class GateNoise:
