@@ -48,7 +48,7 @@ class TrainingConfig:
     disturbance: float = 1.0
     """How far every step moves the states of answers between the last two class limits as other wordings would, in
     units of how other wordings do (``variation.py``)."""
-    gate_noise: float = 0.2
+    gate_noise: float = 0.15
     """What every step adds at random to the answers of the gates of shorter answers beyond the first class limit, as a
     standard deviation: gates answer 1 or 0, and after another wording some 0.15 more or less (``noise.py``). 0: nothing is
     done to them."""
