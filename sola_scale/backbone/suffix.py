@@ -34,6 +34,8 @@ class SuffixBatch:
     """What enters the settled map and what the base model's map makes of it, ``[R, S, I]`` and ``[R, S, O]``."""
     shift_RSI: tuple[Tensor, ...] | None = None
     """By edited map, what the rows' changes see beside its inputs; the frozen map does not see it. None: nothing."""
+    noise_RSr: tuple[Tensor, ...] | None = None
+    """By edited map, what is added to the answers of the rows' ``A``. None: nothing."""
 
     def select(self, rows_R: Tensor) -> "SuffixBatch":
         """Return a batch of some of the rows."""
@@ -45,6 +47,7 @@ class SuffixBatch:
             cache=self.cache.select(rows_R),
             settled=None if self.settled is None else (self.settled[0][rows_R], self.settled[1][rows_R]),
             shift_RSI=None if self.shift_RSI is None else tuple(one[rows_R] for one in self.shift_RSI),
+            noise_RSr=None if self.noise_RSr is None else tuple(one[rows_R] for one in self.noise_RSr),
         )
 
 
@@ -114,9 +117,10 @@ class SuffixRunner:
         self._entry.hidden = batch.hidden_RSD
         if self._settled is not None:
             self._settled.known = batch.settled
-        shifts = batch.shift_RSI or [None] * len(self._edited)
-        for edited, a, b, shift in zip(self._edited, a_RrI, b_RrO, shifts, strict=True):
-            edited.adapt(a, b, shift)
+        nothing = [None] * len(self._edited)
+        shifts, noises = batch.shift_RSI or nothing, batch.noise_RSr or nothing
+        for edited, a, b, *moved in zip(self._edited, a_RrI, b_RrO, shifts, noises, strict=True):
+            edited.adapt(a, b, *moved)
         try:
             out = self._decoder(
                 input_ids=batch.ids_RS,
@@ -144,14 +148,22 @@ class Edited(nn.Module):
         self._a_RrI: Tensor | None = None
         self._b_RrO: Tensor | None = None
         self._shift_RSI: Tensor | None = None
+        self._noise_RSr: Tensor | None = None
 
-    def adapt(self, a_RrI: Tensor, b_RrO: Tensor, shift_RSI: Tensor | None = None) -> None:
-        """Set the rows' changes, and what they see beside the inputs, for the runs that follow."""
-        self._a_RrI, self._b_RrO, self._shift_RSI = a_RrI, b_RrO, shift_RSI
+    def adapt(
+        self,
+        a_RrI: Tensor,
+        b_RrO: Tensor,
+        shift_RSI: Tensor | None = None,
+        noise_RSr: Tensor | None = None,
+    ) -> None:
+        """Set the rows' changes, and what disturbs them, for the runs that follow."""
+        self._a_RrI, self._b_RrO = a_RrI, b_RrO
+        self._shift_RSI, self._noise_RSr = shift_RSI, noise_RSr
 
     def clear(self) -> None:
         """Forget them."""
-        self._a_RrI = self._b_RrO = self._shift_RSI = None
+        self._a_RrI = self._b_RrO = self._shift_RSI = self._noise_RSr = None
 
     def forward(self, x_RSI: Tensor) -> Tensor:
         """Apply to ``[R, S, d_in]``."""
@@ -163,6 +175,8 @@ class Edited(nn.Module):
             return base_RSO
         seen_RSI = x_RSI if self._shift_RSI is None else x_RSI + self._shift_RSI
         narrow_RSr = torch.bmm(seen_RSI.to(self._a_RrI.dtype), self._a_RrI.transpose(1, 2))
+        if self._noise_RSr is not None:
+            narrow_RSr = narrow_RSr + self._noise_RSr
         return base_RSO + torch.bmm(narrow_RSr, self._b_RrO).to(base_RSO.dtype)
 
 

@@ -48,6 +48,10 @@ class TrainingConfig:
     disturbance: float = 1.0
     """How far every step moves the states of answers between the last two class limits as other wordings would, in
     units of how other wordings do (``variation.py``)."""
+    gate_noise: float = 0.15
+    """What every step adds at random to the answers of the gates of shorter answers beyond the first class limit, as a
+    standard deviation: gates answer 1 or 0, and after another wording some 0.15 more or less (``noise.py``). 0: nothing is
+    done to them."""
     contexts: int = 2
     """Stock contexts that every short edit is trained in besides its own prompt, so that it holds after other words.
     Answers of the first size class meet them in turn, one a step; longer answers need all of them in every step."""
@@ -78,8 +82,8 @@ class TrainingConfig:
             or min(self.gate_rate, self.several_gate_rate) < 0
         ):
             raise TrainingError("learning rate and gradient clip must be positive")
-        if self.disturbance < 0:
-            raise TrainingError("a disturbance cannot be negative")
+        if min(self.disturbance, self.gate_noise) < 0:
+            raise TrainingError("disturbance and noise cannot be negative")
         if not 0 <= self.contexts <= len(STOCK_TEXTS):
             raise TrainingError(f"there are {len(STOCK_TEXTS)} stock contexts, not {self.contexts}")
         if self.probability is not None and not 0 < self.probability < 1:
@@ -101,5 +105,6 @@ class TrainingConfig:
             start="random",
             contexts=0,
             disturbance=0.0,
+            gate_noise=0.0,
             clip=1e9,
         )

@@ -18,6 +18,7 @@ from sola_scale.lora.training.batch import Batch
 from sola_scale.lora.training.config import TrainingConfig
 from sola_scale.lora.training.ground import Ground
 from sola_scale.lora.training.jobs import TrainingOutcome
+from sola_scale.lora.training.noise import GateNoise
 from sola_scale.lora.training.preparation import Preparation, TokenizedJob
 from sola_scale.lora.training.slots import Slots
 from sola_scale.lora.training.starts import Starts
@@ -50,6 +51,7 @@ class Lane:
     ) -> None:
         self._index, self._config, self._head, self._ground = index, config, Head(backbone), ground
         self._preparation = Preparation(backbone, ground.capture, config)
+        self._noise = GateNoise(backbone, layout, config.gate_noise)
         self._acceptance = Acceptance(ground.runner, self._head)
         self._slots = Slots(backbone, layout, config, Starts(layout, config, ground))
         self._flights: list[_Flight] = []
@@ -121,24 +123,26 @@ class Lane:
         inputs = self._disturb(turn.inputs, turns)
         output_RSD = self._ground.runner.run(inputs, *self._slots.rows(turn.slots_R))
         loss_M, least_ME = self._batch.measure(turn, output_RSD, self._head)
-        for flight, examples, loss, least_E in zip(
-            self._flights, turns, loss_M.tolist(), least_ME.tolist(), strict=True
-        ):
+        # The one time that a step waits for the device.
+        stands = torch.cat([loss_M.detach().unsqueeze(1), least_ME], dim=1).tolist()
+        for flight, examples, (loss, *least_E) in zip(self._flights, turns, stands, strict=True):
             flight.loss = loss
             flight.probabilities |= dict(zip(examples, least_E, strict=False))
         # A loss that is not finite is that edit's own affair: it must not reach the sum.
         return torch.where(loss_M.isfinite(), loss_M, 0.0).sum()
 
     def _disturb(self, inputs: SuffixBatch, turns: Sequence[Sequence[int]]) -> SuffixBatch:
-        """Move the rows of those edits that are to hold whatever the wording."""
-        draws = [
-            flight.trainee.draw(example)
+        """Move the rows of those edits that are to hold whatever the wording, each kind of edit in its own way."""
+        drawn = [
+            (flight.trainee, flight.trainee.draw(example))
             for flight, examples in zip(self._flights, turns, strict=True)
             for example in examples
         ]
-        if all(draw is None for draw in draws):
-            return inputs
-        return self._ground.variation.disturb(inputs, draws, self._config.disturbance)
+        moved = [draw if trainee.disturbed else None for trainee, draw in drawn]
+        if any(draw is not None for draw in moved):
+            inputs = self._ground.variation.disturb(inputs, moved, self._config.disturbance)
+        noisy = [draw if trainee.noisy else None for trainee, draw in drawn]
+        return self._noise.add(inputs, noisy) if any(draw is not None for draw in noisy) else inputs
 
     def _land(self) -> Iterator[TrainingOutcome]:
         for flight in [one for one in self._flights if one.loss != one.loss or one.loss == float("inf")]:

@@ -141,6 +141,7 @@ class Preparation:
             constant=len(examples) if job.size_class(self._config) else len(kept),
             probability=self._wanted(job),
             disturbed=self._is_disturbed(job),
+            noisy=several and not self._is_disturbed(job) and config.gate_noise > 0,
             rate=config.several_learning_rate / config.learning_rate if several else 1.0,
             gate_rate=config.several_gate_rate if several else config.gate_rate,
             hardest=(0, *later),

@@ -36,7 +36,9 @@ class Trainee:
     probability: float | None
     """What every token of the answer must reach before the edit may leave; None: it stays for all its steps."""
     disturbed: bool
-    """Whether every step moves its examples as if they were worded otherwise."""
+    """Whether every step moves its examples as if they were worded otherwise (``variation.py``)."""
+    noisy: bool
+    """Whether every step adds noise to what its gates answer (``noise.py``)."""
     rate: float
     """Step size of ``B`` as a share of ``TrainingConfig.learning_rate``."""
     gate_rate: float
@@ -58,14 +60,12 @@ class Trainee:
         others = len(self.examples) - self.constant
         return [*range(self.constant), *([self.constant + self.steps % others] if others else [])]
 
-    def draw(self, example: int) -> int | None:
-        """Return the number that picks the disturbance of one of its examples in the next step, None for none.
+    def draw(self, example: int) -> int:
+        """Return the number that picks what disturbs one of its examples in the next step.
 
         It depends on nothing but the edit and its steps, so that batch mates make no difference.
         """
-        return (
-            zlib.crc32(self.job.prompt.encode()) + 7 * self.steps + 13 * example if self.disturbed else None
-        )
+        return zlib.crc32(self.job.prompt.encode()) + 7 * self.steps + 13 * example
 
     def widen(self, rivals: list[int]) -> None:
         """Add tokens to the shortlist that were seen to win where they should not."""

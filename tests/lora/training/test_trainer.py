@@ -74,7 +74,7 @@ def _loosen(backbone: Backbone) -> None:
 
 
 def test_an_edit_is_the_same_whoever_its_batch_mates_are() -> None:
-    """In float64 the stored bytes of an edit do not depend on what else is trained beside it, disturbed or not."""
+    """In float64 the stored bytes of an edit do not depend on what else is trained beside it, however it is disturbed."""
     backbone = tiny_backbone(dtype=torch.float64)
     work = jobs([*FACTS, ("Who was it?", "abcdefg")])
     together = train(backbone, work)
@@ -238,6 +238,7 @@ def test_a_layout_of_another_model_is_refused() -> None:
         "probability",
         "contexts",
         "disturbance",
+        "gate_noise",
     ],
 )
 def test_impossible_settings_are_refused(field: str) -> None:
