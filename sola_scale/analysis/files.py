@@ -149,9 +149,12 @@ class _Builder:
             for subject, text, answer in self._zsre_neighbours
             if not any(names_relation_of(prompt, text, subject) for prompt in about[subject])
         ]
+        edited = {words_of(prompt) for prompt in (*self._edits, *crowd)}
         for name, text, answer in self._neighbours:
             # a neighbour whose own fact was edited as well is no neighbour: to fire that edit is right
-            if not any(subject in text for subject in self._subjects(answer)):
+            if words_of(text) not in edited and not any(
+                subject in text for subject in self._subjects(answer)
+            ):
                 self._asked[name].append((text, NOBODY))
         # several records of one subject bring the same neighbours
         self._asked = {name: list(dict.fromkeys(asked)) for name, asked in self._asked.items()}
@@ -204,6 +207,12 @@ _SAYS_LITTLE = frozenset(
 )
 
 
+_ASKS_ONLY = frozenset(
+    ["what", "which", "who", "where", "when", "was", "were", "are", "does", "did", "do", "it"]
+)
+"""Words that ask and say nothing; none is longer than a stem."""
+
+
 def names_relation_of(prompt: str, neighbour: str, subject: str) -> bool:
     """Whether an edit's prompt holds every word of the relation that a neighbour of its subject asks for by name.
 
@@ -215,6 +224,11 @@ def names_relation_of(prompt: str, neighbour: str, subject: str) -> bool:
     relation = relation[len("The ") : -len(" is")] if relation.startswith("The ") else relation
     words = _content(relation)
     return bool(words) and words <= _content(prompt.replace(subject, " "))
+
+
+def words_of(text: str) -> frozenset[str]:
+    """What a prompt says, however it asks: "The official language of X is" and "What is the official language of X?"."""
+    return frozenset(_content(text)) - _ASKS_ONLY
 
 
 def _content(text: str) -> set[str]:

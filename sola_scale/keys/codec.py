@@ -73,7 +73,7 @@ def unpack(data: bytes) -> Calibration:
         plain = described["format"] in range(1, _WITHOUT_MATCHERS + 1) and len(described["heads"]) == 1
         if described["format"] != FORMAT and not plain:
             raise CalibrationError(
-                f"calibration format {described['format']} is not known; this version reads {FORMAT}: calibrate again"
+                f"calibration format {described['format']} is not known; this version reads {FORMAT}: make the store again"
             )
         return _assemble(described, tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:

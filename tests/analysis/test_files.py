@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sola_scale.analysis.files import names_relation_of, read_fitting_pairs, read_trial, split_kamel
+from sola_scale.analysis.files import names_relation_of, read_fitting_pairs, read_trial, split_kamel, words_of
 
 
 def _write(folder, name, records):
@@ -124,3 +124,10 @@ def test_groups_that_share_a_phrasing_are_one_question(folder):
 def test_a_neighbour_that_names_the_edits_relation_is_none(neighbour, same):
     """A zsRE neighbour whose relation the edit's prompt holds word for word asks what the edit answers."""
     assert names_relation_of("Which was the record label for Ray Guns?", neighbour, "Ray Guns") is same
+
+
+def test_a_cloze_and_the_question_for_it_say_the_same():
+    """Prompts of the same words but for those that ask are one question; one word more makes another."""
+    asked = words_of("What is the official language of Laitila?")
+    assert words_of("The official language of Laitila is") == asked
+    assert words_of("The second official language of Laitila is") != asked
