@@ -19,14 +19,14 @@ KEPT, INNER, ENCODING = 64, 256, 48
 """Numbers made of a view, width of the hidden layer, and of what comes out."""
 HIDDEN = (128, 64)
 """Hidden layers of the pair scorer."""
-_BATCH, _RATE, _DECAY = (32, 512), 2e-3, 0.05
-"""Problems of a step: a sixteenth of all within these bounds."""
+_BATCH = (32, 512)
+"""Problems of a step: a sixteenth of all, within these bounds."""
 _EPOCHS, _STEPS = (2, 12), 1000
 """Passes over the problems: as many as make so many steps, within these bounds."""
+_RATE, _DECAY = 2e-3, 0.05
 _DROPOUT, _PAIR_DROPOUT, _VIEW_DROPOUT = 0.2, 0.1, 0.1
 _SMOOTHING = 0.05
-"""Labels are right this often less: with labels taken at their word, near misses of relations never met fire twice as
-often."""
+"""Share of labels not taken at their word: more paraphrases fire where as many near misses do, see docs/design/routing.md."""
 
 
 class Examples(NamedTuple):
