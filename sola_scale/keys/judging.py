@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
@@ -19,7 +20,7 @@ from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.matching import Examples, fit_matcher
 from sola_scale.keys.pairs import KINDS
 from sola_scale.keys.perceptron import fit_perceptron
-from sola_scale.keys.problems import Problems
+from sola_scale.keys.problems import Problems, pose
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 from sola_scale.keys.whitening import Whitening
 
@@ -70,6 +71,47 @@ def fit_judgement(
         fit_matcher(white_NEP, whitening, examples, seed=seed + folds + member) for member in range(MEMBERS)
     )
     return Judgement(matchers, listed.fit(seed), threshold)
+
+
+def threshold_on(
+    calibration: Calibration, corpus: Corpus, views_NVD: NDArray[np.floating], *, false_fire: float
+) -> float:
+    """The threshold that a calibration needs on a corpus which it was not fitted on.
+
+    Args:
+        calibration: whose probabilities are judged; its own threshold has no say.
+        corpus: questions of the kind that will be asked.
+        views_NVD: the texts of ``corpus``, the views of the calibration.
+        false_fire: the rate, as in ``choose_threshold``.
+    """
+    keys = [
+        calibration.keys(views_NVD[start : start + _BLOCK].astype(np.float32))
+        for start in _starts(len(corpus))
+    ]
+    retrieval_NR = np.concatenate([part.retrieval_BR.astype(np.float16) for part in keys]).astype(np.float32)
+    verification_NM = np.concatenate([part.verification_BM for part in keys])
+    assert calibration.lexicon is not None
+    problems = pose(corpus, retrieval_NR)
+    words = calibration.apart(verification_NM).words
+    assert words is not None
+    near_Qk = _near_misses(corpus, problems, given_of(problems, words, calibration.lexicon))
+    best_Q = np.concatenate(
+        [
+            calibration.score_batch(
+                verification_NM[problems.query_Q[start : start + _BLOCK]],
+                verification_NM[problems.candidate_Qk[start : start + _BLOCK]],
+                problems.distance_Qk[start : start + _BLOCK],
+                np.ones(problems.distance_Qk[start : start + _BLOCK].shape, np.bool_),
+            ).max(axis=1)
+            for start in _starts(len(problems))
+        ]
+    )
+    unknown_Q = ~problems.known_Q
+    return choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
+
+
+def _starts(count: int) -> range:
+    return range(0, count, _BLOCK)
 
 
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
