@@ -21,7 +21,7 @@ HIDDEN = (128, 64)
 """Hidden layers of the pair scorer."""
 _BATCH = (32, 512)
 """Problems of a step: a sixteenth of all, within these bounds."""
-_EPOCHS, _STEPS = (2, 12), 1000
+_EPOCHS, _STEPS = (2, 24), 1000
 """Passes over the problems: as many as make so many steps, within these bounds."""
 _RATE, _DECAY = 2e-3, 0.05
 _DROPOUT, _PAIR_DROPOUT, _VIEW_DROPOUT = 0.2, 0.1, 0.1
