@@ -6,12 +6,13 @@ views at once and not along one direction, so this map is a small network, fitte
 Shape legend: B prompts, V views, D residual width, E views read, P directions kept of a view, H hidden, Z encoding.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from sola_scale.keys.scorer import Floats
 
 EPSILON = 1e-5
 """Keeps the layer norm finite; torch's default."""
@@ -38,9 +39,8 @@ class Encoder:
 
     def __call__(self, views_BVD: Floats) -> Floats:
         """Encode ``[B, V, D]`` to ``[B, Z]``; lengths differ and say nothing by themselves."""
-        views_EBD = views_BVD[:, list(self.views)].transpose(1, 0, 2) - self.centre_ED[:, None]
-        projected_EBP = views_EBD.astype(np.float32, copy=False) @ self.matrix_EDP
-        flat_BF = projected_EBP.transpose(1, 0, 2).reshape(len(views_BVD), -1)
+        projected_BEP = project(views_BVD, self.views, self.centre_ED, self.matrix_EDP)
+        flat_BF = projected_BEP.reshape(len(views_BVD), -1)
         centred_BF = flat_BF - flat_BF.mean(axis=1, keepdims=True)
         scale_B1 = np.sqrt((centred_BF**2).mean(axis=1, keepdims=True) + np.float32(EPSILON))
         hidden_BH = np.maximum(centred_BF / scale_B1 @ self.inner_FH + self.inner_H, np.float32(0))
@@ -51,3 +51,12 @@ class Encoder:
     def dim(self) -> int:
         """Floats it gives."""
         return len(self.outer_Z)
+
+
+def project(
+    views_BVD: NDArray[np.floating], places: Sequence[int], centre_ED: Floats, matrix_EDP: Floats
+) -> Floats:
+    """Take the views at ``places`` each by its own affine map: ``[B, E, P]``."""
+    views_EBD: Floats = views_BVD[:, list(places)].transpose(1, 0, 2).astype(np.float32, copy=False)
+    projected_EBP = np.asarray((views_EBD - centre_ED[:, None]) @ matrix_EDP, dtype=np.float32)
+    return projected_EBP.transpose(1, 0, 2)

@@ -2,7 +2,7 @@
 
 A candidate is judged twice. The *pair* logit asks whether it and the query ask the same, whatever else lies in the store: it
 keeps out other questions about the same subject. The *listwise* logit asks whether it leads its rivals: it keeps out the
-questions of a crowd that share a template. An edit must satisfy both, so the verdict is their sum.
+questions of a crowd that share a template. An edit must satisfy both, so the verdict is their mean.
 
 Shape legend: B queries, k candidates, G given similarities, Z encodings of all matchers, F features.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sola_scale.keys.matcher import Matcher, cosines
+from sola_scale.keys.matcher import Matcher, compare, cosines
 from sola_scale.keys.scorer import Bools, Floats, Ints, sigmoid
 
 PAIR_SHARE = np.float32(0.5)
@@ -39,13 +39,17 @@ def match(
     """Ask every matcher, and take the mean."""
     edges = np.cumsum([0, *(one.encoder.dim for one in matchers)])
     parts = [
-        (one, query_B1Z[..., start:stop], candidates_BkZ[..., start:stop])
+        (
+            one,
+            compare(query_B1Z[..., start:stop], candidates_BkZ[..., start:stop]),
+            candidates_BkZ[..., start:stop],
+        )
         for one, start, stop in zip(matchers, edges[:-1], edges[1:], strict=True)
     ]
     return Evidence(
         given_BkG=given_BkG,
-        logit_Bk=_mean([one.logits(given_BkG, query, candidates) for one, query, candidates in parts]),
-        cosine_Bk=_mean([cosines(query, candidates) for _, query, candidates in parts]),
+        logit_Bk=_mean([one.logits(given_BkG, compared) for one, compared, _ in parts]),
+        cosine_Bk=_mean([compared[..., 0] for _, compared, _ in parts]),
         among_Bkk=_mean([cosines(candidates[:, :, None], candidates[:, None]) for _, _, candidates in parts]),
     )
 

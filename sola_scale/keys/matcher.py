@@ -20,9 +20,8 @@ class Matcher:
     pair: Perceptron
     """What is given of two prompts, and their encodings compared, to the logit of "they ask the same question"."""
 
-    def logits(self, given: Floats, left: Floats, right: Floats) -> Floats:
-        """Logit that prompts ask the same: ``[..., G]`` given, and encodings ``[..., Z]`` that broadcast to it."""
-        compared = compare(left, right)
+    def logits(self, given: Floats, compared: Floats) -> Floats:
+        """Logit that prompts ask the same: ``[..., G]`` given, and their encodings compared, which broadcast to each other."""
         shape = np.broadcast_shapes(given.shape[:-1], compared.shape[:-1])
         parts = [np.broadcast_to(part, (*shape, part.shape[-1])) for part in (given, compared)]
         return self.pair(np.concatenate(parts, axis=-1))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sola_scale.keys.encoder import project
 from sola_scale.keys.scorer import Floats
 
 DIRECTIONS = 80
@@ -51,9 +52,8 @@ class Whitening:
         """Whiten ``[N, V, D]`` to ``[N, E, P]`` in half precision."""
         parts = []
         for start in range(0, len(views_NVD), block):
-            views_END = views_NVD[start : start + block, list(self.places)].transpose(1, 0, 2)
-            white_ENP = (views_END.astype(np.float32) - self.centre_ED[:, None]) @ self.matrix_EDP
-            parts.append(
-                torch.from_numpy(white_ENP.transpose(1, 0, 2).clip(-_FARTHEST, _FARTHEST).astype(np.float16))
+            white_NEP = project(
+                views_NVD[start : start + block], self.places, self.centre_ED, self.matrix_EDP
             )
+            parts.append(torch.from_numpy(white_NEP.clip(-_FARTHEST, _FARTHEST).astype(np.float16)))
         return torch.cat(parts)

@@ -43,7 +43,7 @@ def test_the_arrays_give_what_the_network_gave(views, whitening, examples):
     matcher = network.matcher(whitening)
     encoded = matcher.encoder(views)
     found = matcher.logits(
-        examples.given_QkG, encoded[examples.query_Q, None], encoded[examples.candidate_Qk]
+        examples.given_QkG, compare(encoded[examples.query_Q, None], encoded[examples.candidate_Qk])
     )
     np.testing.assert_allclose(found, wanted, atol=5e-3)
 

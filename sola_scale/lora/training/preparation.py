@@ -116,10 +116,8 @@ class Preparation:
     def _judge(
         self, job: TokenizedJob, prefixes: list[Prefix], stock: list[Prefix], answer: _BaseAnswer
     ) -> Trainee | TrainingOutcome:
-        context, views_KVD = (
-            job.contexts[0],
-            torch.stack([prefix.views_VD for prefix in prefixes]).float().cpu(),
-        )
+        context = job.contexts[0]
+        views_KVD = torch.stack([prefix.views_VD for prefix in prefixes]).float().cpu()
         if not all(math.isfinite(one) for one in answer.surprise):
             return TrainingOutcome(
                 job=job.job, status="failed", reason="the base model's logits are not finite"
