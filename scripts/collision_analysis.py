@@ -36,7 +36,7 @@ from sola_scale.analysis.trial import Trial
 from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
 from sola_scale.keys import Calibration, default_calibration, default_pairs
 from sola_scale.keys.corpus import corpus_of
-from sola_scale.keys.fitting import fit_from_views
+from sola_scale.keys.fitting import embedding_of, fit_from_views
 from sola_scale.keys.judging import threshold_on
 from sola_scale.keys.layout import default_layout
 from sola_scale.keys.paper import ALPHA
@@ -112,7 +112,12 @@ def _calibration(
     views_NVD = cache.get(corpus.texts, lambda done, total: report("views of the fitting pairs", done, total))
     note = "own pairs" if arguments.fit == "own" else "CounterFact train, MQuAKE, own pairs"
     calibration = fit_from_views(
-        corpus, views_NVD, layout, model=model, note=f"{note}; views in {arguments.fit_dtype}"
+        corpus,
+        views_NVD,
+        layout,
+        embedding_ND=embedding_of(backbone),
+        model=model,
+        note=f"{note}; views in {arguments.fit_dtype}",
     )
     if arguments.fit == "own":
         unseen = corpus_of(read_fitting_pairs(arguments.data, own=0))

@@ -59,7 +59,7 @@ def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = _UN
     for record in read_records(folder, "zsre-knowedit"):
         builder.zsre(record)
     kamel = split_kamel(folder)
-    builder.ask("KAMEL question not in the store", [record["question"] for record in kamel.unseen[:unseen]])
+    builder.strangers(kamel.unseen[:unseen])
     builder.ask("unrelated sentence", _sentences(folder))
     return builder.trial(kamel.crowd[:crowd])
 
@@ -159,6 +159,17 @@ class _Builder:
             )
             for entry in record["locality"].get("Relation_Specificity", [])
         ]
+
+    def strangers(self, records: list[Record]) -> None:
+        """Ask KAMEL's questions, but those about a fact that one of the edits so far changes, in another set's words."""
+        texts = [
+            record["question"]
+            for record in records
+            if not self._facts.asked_by(
+                record["question"], answers_of(record.get("objects", [])), record["subject"]
+            )
+        ]
+        self.ask("KAMEL question not in the store", texts)
 
     def ask(self, name: str, texts: list[str]) -> None:
         self._asked[name] += [(text, NOBODY) for text in texts]

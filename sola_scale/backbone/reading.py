@@ -1,7 +1,8 @@
 """A reading: what the words of a batch of prompts say, beside what the layers make of them.
 
 The row of words is numbers like those of any other view, so that whatever takes views, carries or keeps them takes the
-words too: a word's number and its stem are written as two digits of base `DIGIT` each, which float16 holds exactly.
+words too: a word's number and its stem are written as two digits of base `DIGIT` each, which float16 holds exactly. So are
+the numbers of its tokens.
 
 Shape legend: B prompts, T token positions, R of them that are read, D width of the residual stream.
 """
@@ -20,6 +21,8 @@ DIGITS = 4
 """Numbers a word takes: two digits of its number, the first one negative for a name, and two of its stem."""
 DIGIT = 1024
 """float16 holds the whole numbers up to twice this."""
+TOKENS = 24
+"""The row of tokens holds this many, the last ones of the prompt."""
 _READ = 128
 """Tokens at the end of a prompt that are read: the cost does not grow with the prompt."""
 
@@ -45,12 +48,24 @@ class Reading:
     def _words(self) -> list[list[Word]]:
         return [list(self._spelling.words(ids)) for _, ids in self._ends]
 
-    def rows(self, width: int) -> Tensor:
+    def word_rows(self, width: int) -> Tensor:
         """The last words of every prompt, the very last one first, as digits; float32 ``[B, width]``, 0 beyond."""
         places = min(WORDS, width // DIGITS)
         rows = [
             [digit for word in words[: -places - 1 : -1] for digit in _digits(word)] for words in self._words
         ]
+        return torch.tensor(
+            [row + [0] * (width - len(row)) for row in rows], dtype=torch.float32, device=self._mask_BT.device
+        )
+
+    def token_rows(self, width: int) -> Tensor:
+        """The last tokens of every prompt, the very last one first, two digits each; float32 ``[B, width]``, 0 beyond."""
+        places = min(TOKENS, width // 2)
+        rows = []
+        for (_, ids), words in zip(self._ends, self._words, strict=True):
+            names = {place for word in words if word.name for place in range(word.start, word.stop)}
+            last = range(len(ids) - 1, max(-1, len(ids) - 1 - places), -1)
+            rows.append([digit for place in last for digit in _token(ids[place], name=place in names)])
         return torch.tensor(
             [row + [0] * (width - len(row)) for row in rows], dtype=torch.float32, device=self._mask_BT.device
         )
@@ -65,6 +80,11 @@ class Reading:
                     weights[word.start : word.stop] = map(self._spelling.weight, ids[word.start : word.stop])
             weights_BT[row, places] = torch.tensor(weights)
         return weights_BT.to(self._mask_BT.device)
+
+
+def _token(number: int, *, name: bool) -> tuple[int, int]:
+    high = number // DIGIT + 1
+    return -high if name else high, number % DIGIT
 
 
 def _digits(word: Word) -> Iterator[int]:

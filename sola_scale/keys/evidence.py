@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
     """What is known of the candidates of each query."""
 
     given_BkG: Floats
-    """Retrieval cosine, then the likeness of the words."""
+    """Retrieval cosine, then the likeness of the words, and what the tokens leave uncovered."""
     logit_Bk: Floats
     """The matchers' mean logit that candidate and query ask the same question."""
     cosine_Bk: Floats

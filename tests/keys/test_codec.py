@@ -35,6 +35,16 @@ def test_a_lexicon_that_does_not_fit_is_refused(calibration):
             Calibration.from_bytes(dataclasses.replace(calibration, lexicon=damaged).to_bytes())
 
 
+def test_an_alignment_that_does_not_fit_is_refused(calibration):
+    """Tokens without weights, or more of them than a view holds, are a CalibrationError."""
+    alignment = calibration.alignment
+    assert alignment is not None
+    short = dataclasses.replace(alignment, weight_N=alignment.weight_N[:-1])
+    for damaged in (short, dataclasses.replace(alignment, places=1000)):
+        with pytest.raises(CalibrationError, match="alignment"):
+            Calibration.from_bytes(dataclasses.replace(calibration, alignment=damaged).to_bytes())
+
+
 def test_bytes_are_deterministic(calibration):
     """Packing twice gives equal bytes."""
     assert calibration.to_bytes() == calibration.to_bytes()
