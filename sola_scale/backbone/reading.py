@@ -36,17 +36,34 @@ class Reading:
 
     @cached_property
     def _ends(self) -> list[tuple[Tensor, list[int]]]:
-        """The tokens that are read and their positions, row by row; brought from the device once, if a view asks."""
+        """Positions and numbers of the tokens that ask, row by row; brought from the device once, if a view asks.
+
+        That is the last sentence with a name in it, and what follows: what was said before it, of whomever, is context.
+        """
         masks_BT = self._mask_BT.bool().cpu()
         if self._ids_BT is None:
             return [(torch.zeros(0, dtype=torch.int64), []) for _ in masks_BT]
         places = [torch.nonzero(mask_T)[-_READ:, 0] for mask_T in masks_BT]
-        rows = zip(places, self._ids_BT.cpu(), strict=True)
-        return [(places_R, ids_T[places_R].tolist()) for places_R, ids_T in rows]
+        read = [
+            (places_R, ids_T[places_R].tolist())
+            for places_R, ids_T in zip(places, self._ids_BT.cpu(), strict=True)
+        ]
+        starts = [self._spelling.asks_from(ids) for _, ids in read]
+        return [(places_R[start:], ids[start:]) for start, (places_R, ids) in zip(starts, read, strict=True)]
 
     @cached_property
     def _words(self) -> list[list[Word]]:
         return [list(self._spelling.words(ids)) for _, ids in self._ends]
+
+    @cached_property
+    def asking_BT(self) -> Tensor:
+        """Marks the tokens that ask; all that ``mask_BT`` marks where the tokens are not known."""
+        if self._ids_BT is None:
+            return self._mask_BT
+        begins_B1 = torch.tensor([[int(places_R[0]) if len(places_R) else 0] for places_R, _ in self._ends])
+        positions_T = torch.arange(self._mask_BT.shape[1])
+        after_BT = (positions_T >= begins_B1).to(self._mask_BT.device)
+        return self._mask_BT.bool() & after_BT
 
     def word_rows(self, width: int) -> Tensor:
         """The last words of every prompt, the very last one first, as digits; float32 ``[B, width]``, 0 beyond."""

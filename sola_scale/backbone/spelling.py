@@ -15,6 +15,10 @@ _SPACES = "\u0120\u2581\u010a "
 _DASHES = "\u00e2\u0122"
 """How byte-level vocabularies begin the dashes and quotation marks of Unicode."""
 _ENDS = frozenset(".!?:")
+_STOPS = frozenset(".!?")
+_ASKING = frozenset(["who", "whom", "whose", "what", "which", "where", "when", "how", "why"])
+_SHORT = 4
+"""Letters up to which a name before a stop is taken for one that is cut short."""
 _COMMON_RANK = 8000
 """A token below this number is a common word: byte-pair vocabularies number their merges by how frequent they are."""
 _RANK_UNIT = 256
@@ -81,6 +85,33 @@ class Spelling:
         if parts:
             yield Word(start, len(ids), parts.lower(), self._is_name(parts, len(ids) - start, opens=opens))
 
+    def asks_from(self, ids: Sequence[int]) -> int:
+        """Where the last sentence that holds a name begins; what stands before it is not what a prompt asks about."""
+        words = list(self.words(ids))
+        named = [word.start for word in words if word.name]
+        if not named:
+            return 0
+        before, firsts = {word.stop: word for word in words}, {word.start: word for word in words}
+        start, opening = 0, firsts.get(0)
+        for place, token in enumerate(ids[: named[-1]]):
+            opening = opening or firsts.get(place)
+            if self._ends_sentence(token, ids[place + 1], before.get(place), opening):
+                start, opening = place + 1, None
+        return start
+
+    def _ends_sentence(self, token: int, following: int, before: Word | None, opening: Word | None) -> bool:
+        """Whether a token ends a sentence that opens with a word; ``before`` is the word it follows."""
+        text, after = (
+            self._texts[number] if number < len(self._texts) else "" for number in (token, following)
+        )
+        if "\u010a" in text:
+            return True
+        mark = text[-1:]
+        # "Dr. No", "J. R. R. Tolkien": what is cut short ends no sentence; "Who starred in Oliver! Twist?" is a question yet
+        cut = mark == "." and before is not None and _is_cut(before)
+        asking = opening is not None and opening.text in _ASKING and mark != "?"
+        return mark in _STOPS and after[:1] in _SPACES and not cut and not asking
+
     def weight(self, token: int) -> float:
         """How rare a token is: the logarithm of its rank in the vocabulary."""
         rank = self._rank.get(self._bare[token].lower(), token) if token < len(self._bare) else 0
@@ -95,6 +126,10 @@ class Spelling:
         rank = self._rank.get(letters.lower(), _COMMON_RANK)
         from_place = opens and tokens == 1 and rank < min(_COMMON_RANK, self._rank.get(letters, _COMMON_RANK))
         return not from_place
+
+
+def _is_cut(word: Word) -> bool:
+    return word.text.isalpha() and (len(word.text) == 1 or (word.name and len(word.text) <= _SHORT))
 
 
 def _is_solid(bare: str) -> bool:

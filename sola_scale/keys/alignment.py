@@ -73,7 +73,7 @@ class Alignment:
         """Read prompts ``[..., TOKEN_DIGITS * T]``; no more places are given than the longest of them has tokens."""
         token, name, there = spelled(digits)
         # a token that the vocabulary did not have when this was fitted is met as its last one
-        known = np.minimum(token, len(self.weight_N) - 1)
+        known = np.clip(token, 0, len(self.weight_N) - 1)
         raw = self.vector_NA[known].astype(np.float32) + self.name_2A[name.astype(np.int64)]
         length = np.sqrt(np.einsum("...a,...a->...", raw, raw))
         vector = raw * (there / np.maximum(length, np.float32(1e-12)))[..., None]

@@ -32,7 +32,7 @@ def batch(*prompts: list[int], left: bool = True) -> Reading:
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=60))
 def test_words_survive_half_precision(prompt):
-    """The last words of a prompt are read back from float16 exactly, the very last one first."""
+    """The last words that ask are read back from float16 exactly, the very last one first."""
     row = (
         batch(prompt)
         .word_rows(WIDTH)
@@ -41,7 +41,7 @@ def test_words_survive_half_precision(prompt):
         .astype(np.int64)
         .reshape(WORDS, DIGITS)[0:WORDS]
     )
-    words = list(SPELLING.words(prompt))[::-1][:WORDS]
+    words = list(SPELLING.words(prompt[SPELLING.asks_from(prompt) :]))[::-1][:WORDS]
     assert [(abs(high) - 1) * DIGIT + low for high, low, _, _ in row[: len(words)]] == [
         word.number % DIGIT**2 for word in words
     ]
@@ -51,13 +51,14 @@ def test_words_survive_half_precision(prompt):
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=60))
 def test_tokens_survive_half_precision(prompt):
-    """The last tokens of a prompt are read back from float16 exactly, the very last one first, those of names marked."""
+    """The last tokens that ask are read back from float16 exactly, the very last one first, those of names marked."""
     read = spelled(batch(prompt).token_rows(WIDTH).numpy().astype(np.float16))
-    last = prompt[::-1][:TOKENS]
+    asking = prompt[SPELLING.asks_from(prompt) :]
+    last = asking[::-1][:TOKENS]
     assert read.token[0].tolist() == last
     assert read.there.all()
-    names = {place for word in SPELLING.words(prompt) if word.name for place in range(word.start, word.stop)}
-    assert read.name[0].tolist() == [len(prompt) - 1 - place in names for place in range(len(last))]
+    names = {place for word in SPELLING.words(asking) if word.name for place in range(word.start, word.stop)}
+    assert read.name[0].tolist() == [len(asking) - 1 - place in names for place in range(len(last))]
 
 
 @given(st.integers(0, 2**20))
@@ -101,3 +102,18 @@ def test_the_frame_is_the_weighted_mean_of_what_is_no_name():
     frame_BD = pool(hidden_BTD, torch.ones(2, 2), "frame", reading)
     torch.testing.assert_close(frame_BD[0], hidden_BTD[0, 0])
     assert not frame_BD[1].any()
+
+
+def test_what_stands_before_the_last_sentence_with_a_name_is_not_read():
+    """Words, tokens and means are those of the sentence that asks, under either padding, whatever was said before it."""
+    asking = [0, 1, 2]
+    hidden_BTD = torch.randn(2, 8, 5)
+    for left in (True, False):
+        reading = batch([8, 9, 6, *asking], [*range(7), 7], left=left)
+        alone = batch(asking)
+        torch.testing.assert_close(reading.word_rows(WIDTH)[0], alone.word_rows(WIDTH)[0])
+        torch.testing.assert_close(reading.token_rows(WIDTH)[0], alone.token_rows(WIDTH)[0])
+        marked_T = reading.asking_BT[0]
+        assert marked_T.sum() == 3
+        mean_D = pool(hidden_BTD, torch.ones(2, 8), "mean", reading)[0]
+        torch.testing.assert_close(mean_D, hidden_BTD[0, marked_T].mean(dim=0))

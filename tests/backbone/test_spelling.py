@@ -110,3 +110,38 @@ def test_words_lie_in_order_and_apart(tokens):
 def test_vocabularies_without_words(texts):
     """A vocabulary of nothing but space reads no word."""
     assert list(Spelling(texts).words(range(len(texts) + 1))) == []
+
+
+def asked(*texts: str) -> list[str]:
+    """The tokens that ask."""
+    return list(texts[SPELLING.asks_from(ids(*texts)) :])
+
+
+def test_the_last_sentence_with_a_name_asks():
+    """A sentence before it is context, whether a stop, a mark or a line's end parts them."""
+    for end in (".", "?", "\u010a"):
+        assert asked("\u0120the", "\u0120was", "\u0120Curie", end, "\u0120Mar", "ie", "\u0120was") == [
+            *("\u0120Mar", "ie", "\u0120was")
+        ]
+
+
+def test_what_follows_without_a_name_belongs_to_the_question():
+    """Words after the question that name nobody leave it what is asked."""
+    texts = ("Who", "\u0120was", "\u0120Curie", "?", "\u0120The", "\u0120was")
+    assert asked(*texts) == list(texts)
+
+
+def test_a_cut_name_and_a_title_within_a_question_end_no_sentence():
+    """A short name before a stop is cut short, and a question that no question mark has ended goes on."""
+    cut = ("\u0120the", "\u0120Mar", ".", "\u0120Curie", "\u0120was")
+    assert asked(*cut) == list(cut)
+    title = ("Who", "\u0120was", "\u0120Curie", ".", "\u0120Mar", "ie", "?")
+    assert asked(*title) == list(title)
+
+
+@given(st.lists(st.integers(0, len(BYTES) + 3)))
+def test_what_asks_is_an_end_of_the_prompt_with_its_last_name(prompt):
+    """Any tokens: the cut lies within the prompt, and the last name is never before it."""
+    start = SPELLING.asks_from(prompt)
+    names = [word.start for word in SPELLING.words(prompt) if word.name]
+    assert 0 <= start <= (names[-1] if names else 0)
