@@ -16,7 +16,7 @@ class Facts:
 
     def enter(self, subject: str, answers: Iterable[str]) -> int:
         """The number of a subject's fact: that of a known one with an answer in common, else a new one."""
-        keys = [(subject, _plain(answer)) for answer in answers]
+        keys = [(subject, plain) for plain in map(_plain, answers) if plain]
         number = next((self._numbers[key] for key in keys if key in self._numbers), self._count)
         self._count += number == self._count
         for key in keys:
@@ -52,6 +52,8 @@ def _plain(answer: str) -> str:
 
 def _speaks_of(text: str, subject: str) -> bool:
     """Whether a text holds a subject and, but for the word it begins with, no other name."""
-    before, found, after = text.partition(subject)
-    rest = " ".join([*before.split()[1:], *after.split()])
-    return bool(found) and not re.search(r"\b[A-Z0-9]", rest)
+    found = re.search(rf"\b{re.escape(subject)}\b", text) if subject else None
+    if found is None:
+        return False
+    rest = [*re.findall(r"\w+", text[: found.start()])[1:], *re.findall(r"\w+", text[found.end() :])]
+    return not any(word[0].isupper() or word[0].isdigit() for word in rest)

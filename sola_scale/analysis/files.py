@@ -220,9 +220,8 @@ class _Builder:
         # subject and old answer name the fact: the sets do not give the relation
         fact = self._facts.enter(subject, answers_of(answer))
         if prompt not in self._edits:
-            self._edits[prompt] = fact
             self._asked["an edit's own prompt"].append((prompt, fact))
-        return fact
+        return self._edits.setdefault(prompt, fact)
 
 
 def read_fitting_pairs(folder: Path, *, questions: int = 5000, own: int | None = None) -> list[Pairs]:

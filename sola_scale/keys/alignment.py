@@ -86,7 +86,11 @@ class Alignment:
         uncovered, all of it, and the most of one token.
         """
         near_TT = np.matmul(left.vector, right.vector.swapaxes(-1, -2))
-        features = [*_side(left, near_TT.max(axis=-1)), *_side(right, near_TT.max(axis=-2))]
+        # an empty place is like nothing, and stands beside every prompt but the longest: it must not matter where
+        features = [
+            *_side(left, near_TT.max(axis=-1, initial=0)),
+            *_side(right, near_TT.max(axis=-2, initial=0)),
+        ]
         stacked: Floats = np.stack(np.broadcast_arrays(*features), axis=-1).astype(np.float32, copy=False)
         return stacked
 

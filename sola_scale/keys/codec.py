@@ -84,7 +84,7 @@ def unpack(data: bytes) -> Calibration:
                 f"calibration format {described['format']} is not known; this version reads {FORMAT}: make the store again"
             )
         return _assemble(described, tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise CalibrationError(f"the calibration is damaged: {error}") from error
 
 
@@ -143,8 +143,8 @@ def _alignment(described: list[int] | None, tensors: Tensors) -> Alignment | Non
         return None
     view, places = map(int, described)
     vector_NA, weight_N, name_2A = (tensors[f"alignment.{name}"] for name in _ALIGNMENT)
-    fits = weight_N.ndim == 1 and len(weight_N) and vector_NA.shape == (len(weight_N), name_2A.shape[-1])
-    if not fits or len(name_2A) != 2 or not 0 < places <= TOKENS:
+    fits = vector_NA.ndim == 2 and vector_NA.size and weight_N.shape == vector_NA.shape[:1]
+    if not fits or name_2A.shape != (2, vector_NA.shape[1]) or not 0 < places <= TOKENS:
         raise CalibrationError("the calibration is damaged: its alignment does not fit together")
     return Alignment(view=view, places=places, vector_NA=vector_NA, weight_N=weight_N, name_2A=name_2A)
 

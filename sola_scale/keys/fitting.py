@@ -20,6 +20,7 @@ from sola_scale.keys.judging import fit_judgement, given_of
 from sola_scale.keys.layout import Layout, default_layout
 from sola_scale.keys.lexicon import fit_lexicon
 from sola_scale.keys.matching import Texts
+from sola_scale.keys.network import level
 from sola_scale.keys.pairs import Pairs
 from sola_scale.keys.problems import pose
 from sola_scale.keys.scorer import Floats
@@ -149,7 +150,7 @@ def _texts(
         spelled=spelled(views_NVD[:, tokens, : TOKEN_DIGITS * places]),
         token_view=tokens,
         places=places,
-        embedding_ND=embedding_ND,
+        embedding_ND=level(embedding_ND),
     )
 
 

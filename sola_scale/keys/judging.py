@@ -86,11 +86,11 @@ def threshold_on(
     ]
     retrieval_NR = np.concatenate([part.retrieval_BR.astype(np.float16) for part in keys]).astype(np.float32)
     verification_NM = np.concatenate([part.verification_BM for part in keys])
-    assert calibration.lexicon is not None
+    lexicon = calibration.lexicon
+    assert lexicon is not None
     problems = pose(corpus, retrieval_NR)
-    text = calibration.apart(verification_NM).text
-    assert text is not None
-    near_Qk = _near_misses(corpus, problems, given_of(problems, text.words, calibration.lexicon))
+    words = lexicon.read(views_NVD[:, lexicon.view, : lexicon.dim])
+    near_Qk = _near_misses(corpus, problems, given_of(problems, words, lexicon))
     best_Q = np.concatenate(
         [
             calibration.score_batch(
@@ -187,11 +187,12 @@ def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floati
             for start in range(0, len(views_NVD), _BLOCK)
         ]
     )
-    tokens = align.read(views_NVD[:, align.view, : align.dim])
+    digits_NT = views_NVD[:, align.view, : align.dim]
     for start in range(0, len(examples.query_Q), _BLOCK):
         block = slice(start, start + _BLOCK)
         query_Q, candidate_Qk = examples.query_Q[block], examples.candidate_Qk[block]
-        aligned_QkF = align.likeness(tokens.at(query_Q).at(_ALL, None), tokens.at(candidate_Qk))
+        query_tokens = align.read(digits_NT[query_Q]).at(_ALL, None)
+        aligned_QkF = align.likeness(query_tokens, align.read(digits_NT[candidate_Qk]))
         evidence = match(
             matched.matchers,
             np.concatenate([examples.given_QkG[block], aligned_QkF], axis=-1),

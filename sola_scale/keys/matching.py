@@ -64,7 +64,7 @@ class Texts(NamedTuple):
     places: int
     """Tokens that the view holds at most."""
     embedding_ND: Tensor
-    """The model's embeddings of the tokens of its vocabulary."""
+    """The model's embeddings of the tokens of its vocabulary, levelled."""
 
 
 class Matched(NamedTuple):

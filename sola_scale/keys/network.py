@@ -22,8 +22,8 @@ HIDDEN = (128, 64)
 ALIGNED = 32
 """Numbers of a token's vector."""
 _DROPOUT, _PAIR_DROPOUT, _VIEW_DROPOUT, _TOKEN_DROPOUT = 0.2, 0.1, 0.1, 0.1
-_MEAN_LENGTH = 24.0
-"""Length to which embeddings are brought: about the square root of their width."""
+_LENGTH = 24.0
+"""Length to which embeddings are brought: about the square root of the default model's width."""
 
 
 class MatcherNetwork(nn.Module):
@@ -93,9 +93,9 @@ class AlignmentNetwork(nn.Module):
     """The trainable form of an alignment."""
 
     def __init__(self, embedding_ND: Tensor) -> None:
+        """``embedding_ND`` as `level` gives it."""
         super().__init__()
-        centred_ND = embedding_ND.float() - embedding_ND.float().mean(dim=0)
-        self.embedding_ND = normalize(centred_ND, dim=-1) * _MEAN_LENGTH
+        self.embedding_ND = embedding_ND
         self.drop = nn.Dropout(_TOKEN_DROPOUT)
         self.vector, self.weight = (
             nn.Linear(embedding_ND.shape[1], ALIGNED),
@@ -115,8 +115,8 @@ class AlignmentNetwork(nn.Module):
         left, right = place_Bj[:, :1], place_Bj[:, 1:]
         near_BkTT = vector_MTA[left] @ vector_MTA[right].transpose(-1, -2)
         features = [
-            *_side(weight_MT[left], name_MT[left], near_BkTT.amax(dim=-1)),
-            *_side(weight_MT[right], name_MT[right], near_BkTT.amax(dim=-2)),
+            *_side(weight_MT[left], name_MT[left], near_BkTT.amax(dim=-1).clamp_min(0)),
+            *_side(weight_MT[right], name_MT[right], near_BkTT.amax(dim=-2).clamp_min(0)),
         ]
         return torch.stack(features, dim=-1)
 
@@ -130,6 +130,13 @@ class AlignmentNetwork(nn.Module):
             weight_N=torch.sigmoid(self.weight(self.embedding_ND))[:, 0].numpy(),
             name_2A=self.name.weight.detach().numpy().copy(),
         )
+
+
+def level(embedding_ND: Tensor) -> Tensor:
+    """Centre embeddings and bring them to one length, so that rare tokens are read as common ones are."""
+    level_ND = embedding_ND.float() - embedding_ND.float().mean(dim=0)
+    lengths_N1 = level_ND.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return level_ND.mul_(_LENGTH / lengths_N1)
 
 
 def _side(weight_BkT: Tensor, name_BkT: Tensor, nearest_BkT: Tensor) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Spellings: tokens read as words, and which of them are names."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,31 +114,42 @@ def test_vocabularies_without_words(texts):
     assert list(Spelling(texts).words(range(len(texts) + 1))) == []
 
 
-def asked(*texts: str) -> list[str]:
-    """The tokens that ask."""
-    return list(texts[SPELLING.asks_from(ids(*texts)) :])
+def asked(text: str, line_end: str = "\u010a") -> str:
+    """What asks, of a text whose words and marks are tokens each."""
+    tokens = re.findall(r" ?\w+|[^\w ]|\n", text.replace(" ", " "))
+    written = [token.replace("\n", line_end).replace(" ", "\u0120") for token in tokens]
+    common = [
+        "\u0120" + word
+        for word in ["who", "the", "was", "what", "answer", "in", "assistant", "i", "see", "respond", "where"]
+    ]
+    vocabulary = [*common, *written]
+    spelling = Spelling(vocabulary)
+    return "".join(tokens[spelling.asks_from([vocabulary.index(token) for token in written]) :]).strip()
 
 
-def test_the_last_sentence_with_a_name_asks():
-    """A sentence before it is context, whether a stop, a mark or a line's end parts them."""
-    for end in (".", "?", "\u010a"):
-        assert asked("\u0120the", "\u0120was", "\u0120Curie", end, "\u0120Mar", "ie", "\u0120was") == [
-            *("\u0120Mar", "ie", "\u0120was")
-        ]
-
-
-def test_what_follows_without_a_name_belongs_to_the_question():
-    """Words after the question that name nobody leave it what is asked."""
-    texts = ("Who", "\u0120was", "\u0120Curie", "?", "\u0120The", "\u0120was")
-    assert asked(*texts) == list(texts)
-
-
-def test_a_cut_name_and_a_title_within_a_question_end_no_sentence():
-    """A short name before a stop is cut short, and a question that no question mark has ended goes on."""
-    cut = ("\u0120the", "\u0120Mar", ".", "\u0120Curie", "\u0120was")
-    assert asked(*cut) == list(cut)
-    title = ("Who", "\u0120was", "\u0120Curie", ".", "\u0120Mar", "ie", "?")
-    assert asked(*title) == list(title)
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("It was active. MacPaint was created by", "MacPaint was created by"),
+        ("Category of Bergen\nMacPaint was created by", "MacPaint was created by"),
+        ("Who was Curie? The mother of Marie was", "Who was Curie? The mother of Marie was"),
+        ("Where was Curie born? It is", "Where was Curie born? It is"),
+        ("He left. Where was Curie born? Answer in English.", "Where was Curie born? Answer in English."),
+        ("See Bergen.\nWhere was Curie born?\nAssistant:", "Where was Curie born?\nAssistant:"),
+        ("The mother of Curie was\nAssistant:", "The mother of Curie was\nAssistant:"),
+        ("The mother of Curie was. In 3 words, I think", "The mother of Curie was. In 3 words, I think"),
+        ("The lady of Panic! At the Disco was", "The lady of Panic! At the Disco was"),
+        ("The mother of Dr. Curie was", "The mother of Dr. Curie was"),
+        ("The mother of J. R. Curie was", "The mother of J. R. Curie was"),
+        ("Who starred in Darko. A Tale?", "Who starred in Darko. A Tale?"),
+        ("who was it. what is that", "who was it. what is that"),
+        ("", ""),
+    ],
+)
+def test_the_sentence_that_asks(text, wanted):
+    """The last sentence with a name asks, or the last question with one before it; titles, labels and numbers mislead nobody."""
+    for line_end in ("\u010a", "\n", "<0x0A>"):
+        assert asked(text, line_end) == wanted
 
 
 @given(st.lists(st.integers(0, len(BYTES) + 3)))

@@ -1,5 +1,7 @@
 """Alignments: the tokens of two prompts that answer each other."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,12 @@ def alignment() -> Alignment:
 
 
 def _read(alignment, *tokens, names=()):
-    digits = [digit for token in tokens for digit in ((-1 if token in names else 1), token % DIGIT)]
+    signs = [-1 if token in names else 1 for token in tokens]
+    digits = [
+        digit
+        for sign, token in zip(signs, tokens, strict=True)
+        for digit in (sign * (token // DIGIT + 1), token % DIGIT)
+    ]
     return alignment.read(np.float16(digits + [0] * (alignment.dim - len(digits)))[None])
 
 
@@ -57,8 +64,19 @@ def test_swapping_the_prompts_swaps_the_features(alignment):
 
 def test_an_empty_prompt_and_an_unknown_token_are_read(alignment):
     """No token covers nothing and lacks nothing; a number beyond the vocabulary is met as its last token."""
-    empty, beyond = _read(alignment), _read(alignment, 900)
+    empty, beyond = _read(alignment), _read(alignment, 9000)
     found = alignment.likeness(empty, beyond)[0]
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[:6], 0, atol=1e-6)
     np.testing.assert_allclose(alignment.likeness(beyond, _read(alignment, 3)), 0, atol=1e-6)
+
+
+def test_a_longer_prompt_beside_changes_nothing(alignment):
+    """What two prompts leave uncovered is the same alone and read in one batch with a longer one."""
+    rng = np.random.default_rng(0)
+    alignment = dataclasses.replace(alignment, vector_NA=rng.normal(size=(4, 4)).astype(np.float16))
+    alone = alignment.likeness(_read(alignment, 0), _read(alignment, 3))
+    digits = np.float16([[1, 0, 0, 0, 0, 0], [1, 3, 0, 0, 0, 0], [1, 1, 1, 2, 1, 3]])
+    batch = alignment.read(digits)
+    found = alignment.likeness(batch.at(slice(0, 1)), batch.at(slice(1, 2)))
+    np.testing.assert_allclose(found, alone, atol=1e-6)

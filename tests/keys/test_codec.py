@@ -40,8 +40,10 @@ def test_an_alignment_that_does_not_fit_is_refused(calibration):
     alignment = calibration.alignment
     assert alignment is not None
     short = dataclasses.replace(alignment, weight_N=alignment.weight_N[:-1])
-    for damaged in (short, dataclasses.replace(alignment, places=1000)):
-        with pytest.raises(CalibrationError, match="alignment"):
+    flat = dataclasses.replace(alignment, name_2A=alignment.name_2A[0])
+    deep = dataclasses.replace(alignment, name_2A=np.stack([alignment.name_2A] * 2))
+    for damaged in (short, flat, deep, dataclasses.replace(alignment, places=1000)):
+        with pytest.raises(CalibrationError, match=r"alignment|tokens"):
             Calibration.from_bytes(dataclasses.replace(calibration, alignment=damaged).to_bytes())
 
 
