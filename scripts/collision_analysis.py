@@ -44,7 +44,7 @@ from sola_scale.keys.paper import ALPHA
 ABLATION_LAYERS = (1, 2, 4, 8, 12, 16, 20, 24, 26, 29)
 """Layers whose every pooling is tried; the last is the input of the last layer, where SoLA's router may also sit."""
 
-OWN_FALSE_FIRE = 0.02
+OWN_FALSE_FIRE = 0.05
 """Near misses of the public fitting sets that may fire a calibration fitted on own pairs alone, whose own near misses are
 harder than any that were met: there 1 % would be set by wrong labels."""
 

@@ -2,7 +2,7 @@
 
 A candidate is judged twice. The *pair* logit asks whether it and the query ask the same, whatever else lies in the store: it
 keeps out other questions about the same subject. The *listwise* logit asks whether it leads its rivals: it keeps out the
-questions of a crowd that share a template. An edit must satisfy both, so the verdict lies between them.
+questions of a crowd that share a template. An edit must satisfy both, so the verdict is their mean.
 
 Shape legend: B queries, k candidates, G given similarities, Z encodings of all matchers, F features.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from sola_scale.keys.matcher import Matcher, compare, cosines
 from sola_scale.keys.scorer import Bools, Floats, Ints, sigmoid
 
-PAIR_SHARE = np.float32(0.3)
+PAIR_SHARE = np.float32(0.5)
 """How much of the verdict the pair logit makes up: see docs/design/routing.md."""
 _LOGIT_UNIT = np.float32(0.25)
 
