@@ -46,7 +46,7 @@ ABLATION_LAYERS = (1, 2, 4, 8, 12, 16, 20, 24, 26, 29)
 
 OWN_FALSE_FIRE = 0.05
 """Near misses of the public fitting sets that may fire a calibration fitted on own pairs alone, whose own near misses are
-harder than any that were met: there 1 % would be set by wrong labels."""
+harder than any that were met. Many of them ask the same ("is known for", "works as"), and would set a lower rate."""
 
 
 class Reporter:
