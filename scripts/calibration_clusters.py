@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from calibration_asides import Asides
 from calibration_questions import Miss, Question
 from calibration_relations import Relation
+from calibration_slips import Slips
 from calibration_subjects import Subjects
 
 NEIGHBOURS = 3
@@ -31,8 +32,9 @@ class Clusters:
         self, rng: random.Random, subjects: Subjects, relations: dict[str, list[Relation]], asides: Asides
     ) -> None:
         self._rng, self._subjects, self._relations, self._asides = rng, subjects, relations, asides
-        # Kinds with many wordings come up more often, within limits.
-        self._weights = [min(400, sum(len(item.phrasings) for item in group)) for group in relations.values()]
+        self._slips = Slips(rng)
+        # Kinds with many wordings come up more often, if not in proportion.
+        self._weights = [sum(len(item.phrasings) for item in group) ** 0.7 for group in relations.values()]
 
     def cluster(self, *, long: bool) -> Iterator[Question]:
         """Draw some six relations of a subject, about a third of them of its twin too."""
@@ -72,7 +74,7 @@ class Clusters:
             key, text = (relation.title, twin), texts[0].replace("[X]", twin)
             misses.append(Miss(key=key, text=text, kind="same-relation"))
             yield Question(key=key, texts=[text], misses=[])
-        texts = self._asides.among([text.replace("[X]", subject) for text in texts])
+        texts = self._asides.among(self._slips.among([text.replace("[X]", subject) for text in texts]))
         yield Question(key=(relation.title, subject), texts=texts, misses=misses)
 
     def stranger(self, kind: str, relation: Relation, subject: str) -> Miss:

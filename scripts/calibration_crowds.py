@@ -7,6 +7,7 @@ from calibration_asides import Asides
 from calibration_clusters import Clusters
 from calibration_questions import Miss, Question
 from calibration_relations import Relation
+from calibration_slips import Slips
 from calibration_subjects import Subjects
 
 CROWD = 6
@@ -27,6 +28,7 @@ class Crowds:
         clusters: Clusters,
     ) -> None:
         self._rng, self._subjects, self._asides, self._clusters = rng, subjects, asides, clusters
+        self._slips = Slips(rng)
         self._places = [(kind, relation) for kind, group in relations.items() for relation in group]
         rng.shuffle(self._places)
 
@@ -44,7 +46,7 @@ class Crowds:
             texts = [text.replace("[X]", subject) for text in relation.draw(self._rng, TEXTS)]
             yield Question(
                 key=(relation.title, subject),
-                texts=self._asides.among(texts),
+                texts=self._asides.among(self._slips.among(texts)),
                 misses=[near, self._clusters.stranger(kind, relation, subject)],
                 aside=self._asides.sentence(),
             )

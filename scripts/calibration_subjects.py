@@ -16,6 +16,10 @@ _ALIKE = {"personal": "person", "club": "company", "channel": "company", "party"
 _TRIES = 400
 """Draws before a subject must be found: places run out, everything else is plentiful."""
 
+DROPPED, ADDED = 0.15, 0.1
+"""Shares of twins that lack a word of the subject, and that have one more."""
+_ROMAN = ("I", "II", "III", "IV", "V", "VI")
+
 
 def read_sections(path: Path) -> dict[str, list[str]]:
     """Read a file of ``== name`` sections: the lines under each."""
@@ -68,8 +72,8 @@ class Subjects:
         return found
 
     def twin(self, kind: str, subject: str) -> str:
-        """Exchange one word of a subject, or one number."""
-        return self._fresh(kind, lambda: self._exchange(kind, subject), unlike=subject)
+        """A subject one word, number or letter away."""
+        return self._fresh(kind, lambda: self._alter(kind, subject), unlike=subject)
 
     def lengthen(self, kind: str, subject: str) -> str:
         """Make a long subject of a short one: in a long subject's question little is left that is not the subject."""
@@ -94,15 +98,35 @@ class Subjects:
                 return subject
         raise ValueError(f"no further subject of the kind {kind}")
 
-    def _exchange(self, kind: str, subject: str) -> str:
+    def _alter(self, kind: str, subject: str) -> str:
+        """Exchange a word, or a number, or the letter that numbers it; now and then drop one, or add one."""
         words = subject.split()
         place = self._rng.randrange(len(words))
+        draw = self._rng.random()
+        if draw < DROPPED and len(words) > 1:
+            words = words[:place] + words[place + 1 :]
+        elif draw < DROPPED + ADDED:
+            words.insert(place + 1, self._other(kind, place + 1))
+        else:
+            words[place] = self._other_for(words[place], kind, place)
+        altered = " ".join(words)
+        # what is left of a name must still begin and end like one: "Ulrich of" is none
+        whole = all(altered.split()[end][0].islower() == subject.split()[end][0].islower() for end in (0, -1))
+        return altered if altered != subject and whole else self.fill(self._rng.choice(self._forms[kind]))
+
+    def _other_for(self, word: str, kind: str, place: int) -> str:
+        if word.isdigit():
+            return str(self._rng.randint(2, 2999))
+        if len(word) == 1 and word.isalpha():
+            return self._rng.choice("bcdefg" if word.islower() else "ABCDEFGHJKLM")
+        if word in _ROMAN:
+            return self._rng.choice(_ROMAN)
+        return self._other(kind, place)
+
+    def _other(self, kind: str, place: int) -> str:
+        """A word such as stands there in the kind's subjects."""
         other = self.fill(self._rng.choice(self._forms[kind])).split()
-        word = (
-            str(self._rng.randint(2, 2999)) if words[place].isdigit() else other[min(place, len(other) - 1)]
-        )
-        exchanged = " ".join([*words[:place], word, *words[place + 1 :]])
-        return exchanged if exchanged != subject else self.fill(self._rng.choice(self._forms[kind]))
+        return other[min(place, len(other) - 1)]
 
     def _invent(self) -> str:
         stem = self._word("invented") + self._rng.choice(["", self._word("invented").lower()])

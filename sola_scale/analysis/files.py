@@ -12,6 +12,8 @@ import numpy as np
 
 from sola_scale.analysis.clozes import asked_by_counterfact, relation_of_cloze
 from sola_scale.analysis.crossing import GAP, asked_by_mquake, cross, relation_of
+from sola_scale.analysis.facts import Facts, answers_of
+from sola_scale.analysis.neighbours import lines_with, names_relation_of, words_of
 from sola_scale.analysis.trial import NOBODY, Pool, Trial
 from sola_scale.keys import Negative, Pairs, default_pairs
 
@@ -25,11 +27,11 @@ _OWN = 500
 
 
 class KamelSplit(NamedTuple):
-    """Disjoint questions of one set of templates."""
+    """Disjoint records of one set of templates, one a question."""
 
-    crowd: list[str]
+    crowd: list[Record]
     """Edits beside the tested ones."""
-    unseen: list[str]
+    unseen: list[Record]
     """Asked, but not in the store."""
 
 
@@ -57,14 +59,17 @@ def read_trial(folder: Path, *, crowd: int, edits: int = 1500, unseen: int = _UN
     for record in read_records(folder, "zsre-knowedit"):
         builder.zsre(record)
     kamel = split_kamel(folder)
-    builder.ask("KAMEL question not in the store", kamel.unseen[:unseen])
+    builder.strangers(kamel.unseen[:unseen])
     builder.ask("unrelated sentence", _sentences(folder))
-    return builder.trial(tuple(kamel.crowd[:crowd]))
+    return builder.trial(kamel.crowd[:crowd])
 
 
 def split_kamel(folder: Path, *, seed: int = 5) -> KamelSplit:
     """Split the distinct questions of KAMEL, the same way every time."""
-    questions = list(dict.fromkeys(record["question"] for record in read_records(folder, "kamel")))
+    records: dict[str, Record] = {}
+    for record in read_records(folder, "kamel"):
+        records.setdefault(record["question"], record)
+    questions = list(records.values())
     random.Random(seed).shuffle(questions)  # noqa: S311 (a split, no secret)
     return KamelSplit(crowd=questions[:_BESIDE], unseen=questions[_BESIDE : _BESIDE + _UNSEEN])
 
@@ -83,12 +88,12 @@ def other_questions(folder: Path, prompts: str, *, limit: int = 1000, seed: int 
         record["relation"]: [text for text in record["patterns"] if re.fullmatch(r".*\[Y\]\s*\.?", text)]
         for record in read_records(folder, "pararel-patterns")
     }
-    facts = read_records(folder, "pararel-facts")
+    facts, known = read_records(folder, "pararel-facts"), prompts.casefold()
     rng.shuffle(facts)
     texts = [
         rng.choice(clozes[fact["relation"]]).split("[Y]")[0].replace("[X]", fact["subject"]).strip()
         for fact in facts[: 2 * limit]
-        if clozes.get(fact["relation"]) and fact["subject"] not in prompts
+        if clozes.get(fact["relation"]) and fact["subject"].casefold() not in known
     ]
     return texts[:limit]
 
@@ -114,129 +119,109 @@ _SPECS = {
 """What is wanted of each pool, and the project's target."""
 
 
+class _Neighbour(NamedTuple):
+    """A prompt that is meant to ask for another fact than any edit's."""
+
+    pool: str
+    text: str
+    answers: tuple[str, ...]
+    subject: str = ""
+    """Whom it speaks of, if the set says so."""
+
+
 class _Builder:
     """Collects edits, facts and pools."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._edits: dict[str, int] = {}
-        self._facts: dict[tuple[str, str], int] = {}
+        self._facts = Facts()
         self._asked: dict[str, list[tuple[str, int]]] = {name: [] for name in _SPECS}
-        self._neighbours: list[tuple[str, str, str]] = []
-        self._zsre_neighbours: list[tuple[str, str, str]] = []
+        self._neighbours: list[_Neighbour] = []
 
     def counterfact(self, record: Record) -> None:
         fact = self._edit(record["prompt"], record["subject"], record["ground_truth"])
         self._asked["CounterFact paraphrase"].append((record["rephrase_prompt"], fact))
-        name = "CounterFact neighbour (other subject)"
-        self._neighbours.append((name, record["locality_prompt"], record["locality_ground_truth"]))
+        answers = answers_of(record["locality_ground_truth"])
+        self._neighbours.append(
+            _Neighbour("CounterFact neighbour (other subject)", record["locality_prompt"], answers)
+        )
 
     def zsre(self, record: Record) -> None:
-        fact = self._edit(record["prompt"], record["subject"], _first(record["ground_truth"]))
+        fact = self._edit(record["prompt"], record["subject"], record["ground_truth"])
         self._asked["zsRE paraphrase"].append((record["rephrase_prompt"], fact))
-        for entry in record["locality"].get("Relation_Specificity", []):
-            self._zsre_neighbours.append((record["subject"], entry["prompt"], _first(entry["ground_truth"])))
+        self._neighbours += [
+            _Neighbour(
+                "zsRE neighbour (other relation)",
+                entry["prompt"],
+                answers_of(entry["ground_truth"]),
+                record["subject"],
+            )
+            for entry in record["locality"].get("Relation_Specificity", [])
+        ]
+
+    def strangers(self, records: list[Record]) -> None:
+        """Ask KAMEL's questions, but those about a fact that one of the edits so far changes, in another set's words."""
+        texts = [
+            record["question"]
+            for record in records
+            if not self._facts.asked_by(
+                record["question"], answers_of(record.get("objects", [])), record["subject"]
+            )
+        ]
+        self.ask("KAMEL question not in the store", texts)
 
     def ask(self, name: str, texts: list[str]) -> None:
         self._asked[name] += [(text, NOBODY) for text in texts]
 
-    def trial(self, crowd: tuple[str, ...]) -> Trial:
-        prompts = "\n".join([*self._edits, *crowd])
-        self.ask("another set's question", other_questions(self._folder, prompts))
-        about = {subject: lines_with(prompts, subject) for subject, _, _ in self._zsre_neighbours}
-        self._neighbours += [
-            ("zsRE neighbour (other relation)", text, answer)
-            for subject, text, answer in self._zsre_neighbours
-            if not any(names_relation_of(prompt, text, subject) for prompt in about[subject])
+    def trial(self, crowd: list[Record]) -> Trial:
+        prompts = tuple(record["question"] for record in crowd)
+        crowd_facts = [
+            self._facts.enter(record["subject"], answers_of(record.get("objects", []))) for record in crowd
         ]
-        edited = {words_of(prompt) for prompt in (*self._edits, *crowd)}
-        for name, text, answer in self._neighbours:
-            # a neighbour whose own fact was edited as well is no neighbour: to fire that edit is right
-            if words_of(text) not in edited and not any(
-                subject in text for subject in self._subjects(answer)
-            ):
-                self._asked[name].append((text, NOBODY))
+        everything = "\n".join([*self._edits, *prompts])
+        self.ask("another set's question", other_questions(self._folder, everything))
+        self._ask_neighbours(everything, {words_of(prompt) for prompt in (*self._edits, *prompts)})
         # several records of one subject bring the same neighbours
         self._asked = {name: list(dict.fromkeys(asked)) for name, asked in self._asked.items()}
         own = self._asked["an edit's own prompt"]
         self._asked["an edit's own prompt"] = own[:: max(1, len(own) // _OWN)]
-        pools = [
-            Pool(
-                name=name,
-                texts=tuple(text for text, _ in self._asked[name]),
-                facts=np.array([fact for _, fact in self._asked[name]], dtype=np.int64),
-                wanted=wanted,
-                target=target,
-            )
-            for name, (wanted, target) in _SPECS.items()
-            if self._asked[name]
-        ]
-        facts = np.array(list(self._edits.values()), dtype=np.int64)
-        return Trial(edits=tuple(self._edits), facts=facts, crowd=crowd, pools=tuple(pools))
+        return Trial(
+            edits=tuple(self._edits),
+            facts=np.array(list(self._edits.values()), dtype=np.int64),
+            crowd=prompts,
+            crowd_facts=np.array(crowd_facts, dtype=np.int64),
+            pools=tuple(self._pools()),
+        )
 
-    def _edit(self, prompt: str, subject: str, answer: str) -> int:
+    def _ask_neighbours(self, everything: str, edited: set[frozenset[str]]) -> None:
+        """Ask the neighbours, but those whose own fact was edited as well: to fire that edit is right."""
+        about = {one.subject: lines_with(everything, one.subject) for one in self._neighbours if one.subject}
+        for one in self._neighbours:
+            if not (
+                words_of(one.text) in edited
+                or self._facts.asked_by(one.text, one.answers, one.subject)
+                or any(names_relation_of(line, one.text, one.subject) for line in about.get(one.subject, ()))
+            ):
+                self._asked[one.pool].append((one.text, NOBODY))
+
+    def _pools(self) -> Iterator[Pool]:
+        for name, (wanted, target) in _SPECS.items():
+            if self._asked[name]:
+                yield Pool(
+                    name=name,
+                    texts=tuple(text for text, _ in self._asked[name]),
+                    facts=np.array([fact for _, fact in self._asked[name]], dtype=np.int64),
+                    wanted=wanted,
+                    target=target,
+                )
+
+    def _edit(self, prompt: str, subject: str, answer: Any) -> int:
         # subject and old answer name the fact: the sets do not give the relation
-        fact = self._facts.setdefault((subject, answer), len(self._facts))
+        fact = self._facts.enter(subject, answers_of(answer))
         if prompt not in self._edits:
-            self._edits[prompt] = fact
             self._asked["an edit's own prompt"].append((prompt, fact))
-        return fact
-
-    def _subjects(self, answer: str) -> list[str]:
-        if not hasattr(self, "_by_answer"):
-            self._by_answer: dict[str, list[str]] = {}
-            for subject, known in self._facts:
-                self._by_answer.setdefault(known, []).append(subject)
-        return self._by_answer.get(answer, [])
-
-
-def lines_with(text: str, part: str) -> list[str]:
-    """The lines of a text that hold ``part``; one pass over a long text is faster than one over each of its lines."""
-    found, place = [], text.find(part)
-    while place >= 0:
-        end = text.find("\n", place)
-        end = len(text) if end < 0 else end
-        found.append(text[text.rfind("\n", 0, place) + 1 : end])
-        place = text.find(part, end)
-    return found
-
-
-_STEM = 5
-_SAYS_LITTLE = frozenset(
-    ["of", "the", "in", "is", "or", "a", "an", "by", "to", "for", "from", "and", "part", "has"]
-)
-
-
-_ASKS_ONLY = frozenset(
-    ["what", "which", "who", "where", "when", "was", "were", "are", "does", "did", "do", "it"]
-)
-"""Words that ask and say nothing; none is longer than a stem."""
-
-
-def names_relation_of(prompt: str, neighbour: str, subject: str) -> bool:
-    """Whether an edit's prompt holds every word of the relation that a neighbour of its subject asks for by name.
-
-    "The record label of X is" asks what "Which was the record label for X?" asks, and "X designed by" what "Who is the
-    designer of X?" asks, though the set calls it another relation and spells its answer differently ("Blue Note", "Blue
-    Note Records"). Words count as the same if they begin alike.
-    """
-    relation = neighbour.replace(subject, " ")
-    relation = relation[len("The ") : -len(" is")] if relation.startswith("The ") else relation
-    words = _content(relation)
-    return bool(words) and words <= _content(prompt.replace(subject, " "))
-
-
-def words_of(text: str) -> frozenset[str]:
-    """What a prompt says, however it asks: "The official language of X is" and "What is the official language of X?"."""
-    return frozenset(_content(text)) - _ASKS_ONLY
-
-
-def _content(text: str) -> set[str]:
-    return {word[:_STEM] for word in re.findall(r"\w+", text.lower()) if word not in _SAYS_LITTLE}
-
-
-def _first(value: Any) -> str:
-    return str(value[0]) if isinstance(value, list) else str(value)
+        return self._edits.setdefault(prompt, fact)
 
 
 def read_fitting_pairs(folder: Path, *, questions: int = 5000, own: int | None = None) -> list[Pairs]:

@@ -40,6 +40,8 @@ class Trial:
     """The fact each changes: two edits of one fact are both right answers to a question for it."""
     crowd: tuple[str, ...]
     """Prompts of other edits beside them; the first n of them, for a store of that size."""
+    crowd_facts: Ints
+    """The facts that these change; some are also among the asked ones."""
     pools: tuple[Pool, ...]
     """The queries."""
 
@@ -50,7 +52,5 @@ class Trial:
 
     @property
     def prompt_facts(self) -> Ints:
-        """The fact of every prompt: each of the crowd is a fact of its own."""
-        beyond = int(self.facts.max(initial=0)) + 1
-        crowd = np.arange(beyond, beyond + len(self.crowd), dtype=np.int64)
-        return np.concatenate([self.facts, crowd])
+        """The fact of every prompt."""
+        return np.concatenate([self.facts, self.crowd_facts])

@@ -1,7 +1,8 @@
 """A reading: what the words of a batch of prompts say, beside what the layers make of them.
 
 The row of words is numbers like those of any other view, so that whatever takes views, carries or keeps them takes the
-words too: a word's number and its stem are written as two digits of base `DIGIT` each, which float16 holds exactly.
+words too: a word's number and its stem are written as two digits of base `DIGIT` each, which float16 holds exactly. So are
+the numbers of its tokens.
 
 Shape legend: B prompts, T token positions, R of them that are read, D width of the residual stream.
 """
@@ -20,6 +21,8 @@ DIGITS = 4
 """Numbers a word takes: two digits of its number, the first one negative for a name, and two of its stem."""
 DIGIT = 1024
 """float16 holds the whole numbers up to twice this."""
+TOKENS = 24
+"""The row of tokens holds this many, the last ones of the prompt."""
 _READ = 128
 """Tokens at the end of a prompt that are read: the cost does not grow with the prompt."""
 
@@ -33,24 +36,53 @@ class Reading:
 
     @cached_property
     def _ends(self) -> list[tuple[Tensor, list[int]]]:
-        """The tokens that are read and their positions, row by row; brought from the device once, if a view asks."""
+        """Positions and numbers of the tokens that ask, row by row; brought from the device once, if a view asks.
+
+        That is the last sentence with a name in it, and what follows: what was said before it, of whomever, is context.
+        """
         masks_BT = self._mask_BT.bool().cpu()
         if self._ids_BT is None:
             return [(torch.zeros(0, dtype=torch.int64), []) for _ in masks_BT]
         places = [torch.nonzero(mask_T)[-_READ:, 0] for mask_T in masks_BT]
-        rows = zip(places, self._ids_BT.cpu(), strict=True)
-        return [(places_R, ids_T[places_R].tolist()) for places_R, ids_T in rows]
+        read = [
+            (places_R, ids_T[places_R].tolist())
+            for places_R, ids_T in zip(places, self._ids_BT.cpu(), strict=True)
+        ]
+        starts = [self._spelling.asks_from(ids) for _, ids in read]
+        return [(places_R[start:], ids[start:]) for start, (places_R, ids) in zip(starts, read, strict=True)]
 
     @cached_property
     def _words(self) -> list[list[Word]]:
         return [list(self._spelling.words(ids)) for _, ids in self._ends]
 
-    def rows(self, width: int) -> Tensor:
+    @cached_property
+    def asking_BT(self) -> Tensor:
+        """Marks the tokens that ask; all that ``mask_BT`` marks where the tokens are not known."""
+        if self._ids_BT is None:
+            return self._mask_BT
+        begins_B1 = torch.tensor([[int(places_R[0]) if len(places_R) else 0] for places_R, _ in self._ends])
+        positions_T = torch.arange(self._mask_BT.shape[1])
+        after_BT = (positions_T >= begins_B1).to(self._mask_BT.device)
+        return self._mask_BT.bool() & after_BT
+
+    def word_rows(self, width: int) -> Tensor:
         """The last words of every prompt, the very last one first, as digits; float32 ``[B, width]``, 0 beyond."""
         places = min(WORDS, width // DIGITS)
         rows = [
             [digit for word in words[: -places - 1 : -1] for digit in _digits(word)] for words in self._words
         ]
+        return torch.tensor(
+            [row + [0] * (width - len(row)) for row in rows], dtype=torch.float32, device=self._mask_BT.device
+        )
+
+    def token_rows(self, width: int) -> Tensor:
+        """The last tokens of every prompt, the very last one first, two digits each; float32 ``[B, width]``, 0 beyond."""
+        places = min(TOKENS, width // 2)
+        rows = []
+        for (_, ids), words in zip(self._ends, self._words, strict=True):
+            names = {place for word in words if word.name for place in range(word.start, word.stop)}
+            last = range(len(ids) - 1, max(-1, len(ids) - 1 - places), -1)
+            rows.append([digit for place in last for digit in _token(ids[place], name=place in names)])
         return torch.tensor(
             [row + [0] * (width - len(row)) for row in rows], dtype=torch.float32, device=self._mask_BT.device
         )
@@ -65,6 +97,11 @@ class Reading:
                     weights[word.start : word.stop] = map(self._spelling.weight, ids[word.start : word.stop])
             weights_BT[row, places] = torch.tensor(weights)
         return weights_BT.to(self._mask_BT.device)
+
+
+def _token(number: int, *, name: bool) -> tuple[int, int]:
+    high = number // DIGIT + 1
+    return -high if name else high, number % DIGIT
 
 
 def _digits(word: Word) -> Iterator[int]:

@@ -15,6 +15,14 @@ _SPACES = "\u0120\u2581\u010a "
 _DASHES = "\u00e2\u0122"
 """How byte-level vocabularies begin the dashes and quotation marks of Unicode."""
 _ENDS = frozenset(".!?:")
+_STOPS = frozenset(".?")
+"""A "!" ends no sentence: it stands within titles as often ("Panic! At the Disco")."""
+_LINE_ENDS = ("\u010a", "\n", "<0x0A>")
+"""How vocabularies write a line's end."""
+_ASKING = frozenset(["who", "whom", "whose", "what", "which", "where", "when", "how", "why"])
+_TITLES = frozenset(["prof", "capt", "dr", "mr", "mrs", "st", "vs", "no", "gen", "rev", "hon"])
+_SHORT = 4
+"""Letters up to which a name before a stop is taken for one that is cut short."""
 _COMMON_RANK = 8000
 """A token below this number is a common word: byte-pair vocabularies number their merges by how frequent they are."""
 _RANK_UNIT = 256
@@ -81,6 +89,47 @@ class Spelling:
         if parts:
             yield Word(start, len(ids), parts.lower(), self._is_name(parts, len(ids) - start, opens=opens))
 
+    def asks_from(self, ids: Sequence[int]) -> int:
+        """Where the sentence begins that asks; what stands before it is context.
+
+        That is the last sentence with a name in it, or, if it stands before that one, the last question with one: "Where was
+        Ann Lee born? Answer in English." asks of her.
+        """
+        words = list(self.words(ids))
+        named = [word.start for word in words if word.name and not self._is_label(word, ids)]
+        start, asks = 0, 0
+        question: int | None = None
+        for stop, asking in [*self._sentence_ends(ids, words), (len(ids), False)]:
+            if any(start <= place < stop for place in named):
+                asks = start
+                question = start if asking else question
+            start = stop
+        return asks if question is None else question
+
+    def _sentence_ends(self, ids: Sequence[int], words: Sequence[Word]) -> Iterator[tuple[int, bool]]:
+        """Where sentences end, and whether with a question mark."""
+        before, firsts = {word.stop: word for word in words}, {word.start: word for word in words}
+        opening: Word | None = None
+        for place, token in enumerate(ids[:-1]):
+            opening = opening or firsts.get(place)
+            mark = self._text(token)[-1:]
+            following = self._text(ids[place + 1])
+            line = any(end in self._text(token) for end in _LINE_ENDS)
+            spaced = following != "" and (following[0] in _SPACES or following in _LINE_ENDS)
+            # "Dr. No", "J. R. R. Tolkien": what is cut short ends no sentence; "Who starred in S. Darko. A Tale?" asks on
+            open_yet = mark == "." and (_is_cut(before.get(place)) or _is_asking(opening))
+            if line or (mark in _STOPS and spaced and not open_yet):
+                yield place + 1, mark == "?"
+                opening = None
+
+    def _is_label(self, word: Word, ids: Sequence[int]) -> bool:
+        """Whether a word looks like a name and is none: "Assistant:", "I", a number by itself."""
+        labels = word.stop < len(ids) and self._text(ids[word.stop]).startswith(":")
+        return labels or word.text == "i" or word.text.isdigit()
+
+    def _text(self, token: int) -> str:
+        return self._texts[token] if token < len(self._texts) else ""
+
     def weight(self, token: int) -> float:
         """How rare a token is: the logarithm of its rank in the vocabulary."""
         rank = self._rank.get(self._bare[token].lower(), token) if token < len(self._bare) else 0
@@ -95,6 +144,16 @@ class Spelling:
         rank = self._rank.get(letters.lower(), _COMMON_RANK)
         from_place = opens and tokens == 1 and rank < min(_COMMON_RANK, self._rank.get(letters, _COMMON_RANK))
         return not from_place
+
+
+def _is_cut(word: Word | None) -> bool:
+    if word is None or not word.text.isalpha():
+        return False
+    return len(word.text) == 1 or (word.name and len(word.text) <= _SHORT) or word.text in _TITLES
+
+
+def _is_asking(word: Word | None) -> bool:
+    return word is not None and word.text in _ASKING
 
 
 def _is_solid(bare: str) -> bool:

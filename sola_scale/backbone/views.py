@@ -14,7 +14,7 @@ from torch import Tensor
 from sola_scale.backbone.loading import Backbone
 from sola_scale.backbone.reading import Reading
 
-Pooling = Literal["mean", "last", "frame", "words"]
+Pooling = Literal["mean", "last", "frame", "words", "tokens"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,26 +24,28 @@ class View:
     layer: int
     """The residual stream *entering* this decoder layer; 0 is the embeddings, n the output of the last of n layers."""
     pooling: Pooling
-    """``mean`` over the prompt's tokens, or the ``last`` token's; ``frame``: the mean over what is not a name, rare
-    tokens weighing more; ``words``: no hidden state but which words they are, see `Reading.rows`."""
+    """``mean`` over the tokens that ask, see `Reading`, or the ``last`` token's; ``frame``: the mean over what is not a name, rare
+    tokens weighing more; ``words``, ``tokens``: no hidden state but which words or tokens they are, see `Reading`."""
 
 
 def pool(hidden_BTD: Tensor, mask_BT: Tensor, pooling: Pooling, reading: Reading | None = None) -> Tensor:
     """Pool over the tokens that ``mask_BT`` marks, whichever side the padding is on; float32 ``[B, D]``.
 
-    ``reading`` is what ``frame`` and ``words`` need.
+    ``reading`` is what ``frame``, ``words`` and ``tokens`` need. Given it, a ``mean`` is of the tokens that ask.
     """
     if pooling == "last":
         rows = torch.arange(hidden_BTD.shape[0], device=hidden_BTD.device)
         return hidden_BTD[rows, last_positions(mask_BT)].float()
     if pooling == "mean":
-        return _weighted_mean(hidden_BTD, mask_BT.to(torch.float32))
+        return _weighted_mean(
+            hidden_BTD, (mask_BT if reading is None else reading.asking_BT).to(torch.float32)
+        )
     assert reading is not None
-    return (
-        reading.rows(hidden_BTD.shape[2])
-        if pooling == "words"
-        else _weighted_mean(hidden_BTD, reading.frame_weights())
-    )
+    if pooling == "words":
+        return reading.word_rows(hidden_BTD.shape[2])
+    if pooling == "tokens":
+        return reading.token_rows(hidden_BTD.shape[2])
+    return _weighted_mean(hidden_BTD, reading.frame_weights())
 
 
 def _weighted_mean(hidden_BTD: Tensor, weights_BT: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ similarities.
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,18 +13,15 @@ from numpy.typing import NDArray
 
 from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
+from sola_scale.keys.alignment import Alignment
 from sola_scale.keys.evidence import Evidence, listwise_features, match, rivalry, verdict
 from sola_scale.keys.heads import Head
-from sola_scale.keys.lexicon import Lexicon, Words
+from sola_scale.keys.lexicon import Lexicon
 from sola_scale.keys.matcher import Matcher
+from sola_scale.keys.parts import Parts, Text, same_text
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 Halves = NDArray[np.float16]
-
-SAME_DISTANCE = np.float32(5e-3)
-SAME_COSINE = np.float32(0.998)
-"""Two prompts of the same words, nearer than this in retrieval distance *and* in encodings, are one text: float16 and the
-float noise of another batch stay well inside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,24 +31,10 @@ class Keys:
     retrieval_BR: Floats
     """Unit vectors the index searches: Euclidean distance is ``sqrt(2 - 2 cos)``."""
     verification_BM: Halves
-    """What verification compares: the unit vectors of all heads, end to end, and the words."""
+    """What verification compares: the encodings of all matchers, end to end, the words and the tokens."""
 
     def __len__(self) -> int:
         return len(self.retrieval_BR)
-
-
-class Parts(NamedTuple):
-    """Verification vectors, taken apart to be compared."""
-
-    encodings: Floats
-    """The encodings of all matchers, end to end."""
-    words: Words | None
-    """The words; None where the calibration compares none."""
-
-    def at(self, *index: slice | None) -> "Parts":
-        """Index the axes before the last one."""
-        words = self.words.at(*index) if self.words is not None else None
-        return Parts(self.encodings[index], words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,6 +59,8 @@ class Calibration:
     """Hash of the base model it was fitted on: ``fingerprint(backbone)["model"]``."""
     lexicon: Lexicon | None = None
     """Compares the words of two prompts; None in a calibration that knows hidden states only."""
+    alignment: Alignment | None = None
+    """Compares the tokens of two prompts; None where the lexicon is."""
     distance_scale: float = 1.0
     """Without matchers: the retrieval distance at which the probability is one half."""
     note: str = ""
@@ -86,14 +70,20 @@ class Calibration:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         read = [self.retrieval.view, *(view for one in self.matchers for view in one.encoder.views)]
-        read += [self.lexicon.view] if self.lexicon else []
+        read += [part.view for part in (self.lexicon, self.alignment) if part]
         for view in read:
             if not 0 <= view < len(self.views):
                 raise CalibrationError(f"view {view} is read, but there are {len(self.views)} views")
+        for part, pooling in ((self.lexicon, "words"), (self.alignment, "tokens")):
+            if part and (part.dim > len(self.retrieval.centre_D) or self.views[part.view].pooling != pooling):
+                raise CalibrationError(f"the view of the {pooling} holds something else")
         if not 0 < self.threshold <= 1:
             raise CalibrationError(f"the threshold must lie in (0, 1], not {self.threshold}")
-        if not bool(self.matchers) == (self.listwise is not None) == (self.lexicon is not None):
-            raise CalibrationError("matchers, lexicon and listwise scorer come together or not at all")
+        verifying = {part is not None for part in (self.listwise, self.lexicon, self.alignment)}
+        if verifying != {bool(self.matchers)}:
+            raise CalibrationError(
+                "matchers, lexicon, alignment and listwise scorer come together or not at all"
+            )
 
     @property
     def id(self) -> str:
@@ -111,8 +101,8 @@ class Calibration:
 
     @property
     def verification_dim(self) -> int:
-        """Floats of a verification vector: all encodings together, and the words."""
-        return sum(self._dims) + (self.lexicon.dim if self.lexicon else 0)
+        """Floats of a verification vector: all encodings together, the words, and the tokens."""
+        return sum(self._dims) + sum(part.dim for part in (self.lexicon, self.alignment) if part)
 
     @property
     def key_bytes(self) -> int:
@@ -144,8 +134,7 @@ class Calibration:
         if not np.isfinite(views_BVD).all():
             raise CalibrationError("a prompt's hidden states are not finite: it cannot have a key")
         parts = [one.encoder(views_BVD) for one in self.matchers]
-        if self.lexicon is not None:
-            parts.append(views_BVD[:, self.lexicon.view, : self.lexicon.dim])
+        parts += [views_BVD[:, part.view, : part.dim] for part in (self.lexicon, self.alignment) if part]
         flat_BM = np.concatenate(parts, axis=1) if parts else np.zeros((len(views_BVD), 0), np.float32)
         return Keys(retrieval_BR=self.retrieval(views_BVD), verification_BM=flat_BM.astype(np.float16))
 
@@ -209,16 +198,26 @@ class Calibration:
         """Take verification vectors ``[..., M]`` apart: once, however many others they are compared with."""
         split = sum(self._dims)
         encodings = verification[..., :split].astype(np.float32, copy=False)
-        return Parts(encodings, self.lexicon.read(verification[..., split:]) if self.lexicon else None)
+        if self.lexicon is None or self.alignment is None:
+            return Parts(encodings, None)
+        further = split + self.lexicon.dim
+        words = self.lexicon.read(verification[..., split:further])
+        return Parts(encodings, Text(words, self.alignment.read(verification[..., further:])))
 
     def evidence(self, query: Parts, candidates: Parts, distances_Bk: Floats) -> Evidence:
         """What is known of the candidates of each query: ``query`` has the axes ``[B, 1]``, ``candidates`` ``[B, k]``."""
         assert self.lexicon is not None
-        assert query.words is not None
-        assert candidates.words is not None
+        assert self.alignment is not None
+        assert query.text is not None
+        assert candidates.text is not None
         retrieval_Bk1 = (1 - 0.5 * distances_Bk.astype(np.float32) ** 2)[..., None]
         given_BkG = np.concatenate(
-            [retrieval_Bk1, self.lexicon.likeness(query.words, candidates.words)], axis=-1
+            [
+                retrieval_Bk1,
+                self.lexicon.likeness(query.text.words, candidates.text.words),
+                self.alignment.likeness(query.text.tokens, candidates.text.tokens),
+            ],
+            axis=-1,
         )
         return match(self.matchers, given_BkG, query.encodings, candidates.encodings)
 
@@ -262,16 +261,5 @@ class Calibration:
         rivals_Bkk = rivalry(evidence.among_Bkk, groups_Bk, mask_Bk)
         logit_Bk = verdict(evidence.logit_Bk, self.listwise(listwise_features(evidence, rivals_Bkk)))
         # a prompt stored word for word is its own question, however crowded the place
-        same_Bk = _same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
+        same_Bk = same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
         return np.where(same_Bk, np.float32(1), sigmoid(logit_Bk))
-
-
-def _same_text(query: Parts, candidates: Parts, distances_Bk: Floats, cosine_Bk: Floats) -> Bools:
-    assert query.words is not None
-    assert candidates.words is not None
-    places = min(query.words.number.shape[-1], candidates.words.number.shape[-1])
-    words_Bk = (query.words.number[..., :places] == candidates.words.number[..., :places]).all(axis=-1)
-    for words in (query.words, candidates.words):
-        words_Bk &= ~(words.number[..., places:] != 0).any(axis=-1)
-    same: Bools = words_Bk & (distances_Bk < SAME_DISTANCE) & (cosine_Bk > SAME_COSINE)
-    return same

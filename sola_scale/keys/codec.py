@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sola_scale.backbone import View
-from sola_scale.backbone.reading import WORDS
+from sola_scale.backbone.reading import TOKENS, WORDS
 from sola_scale.errors import CalibrationError
+from sola_scale.keys.alignment import Alignment
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.encoder import Encoder
 from sola_scale.keys.heads import Head
@@ -19,12 +20,15 @@ from sola_scale.keys.lexicon import Lexicon
 from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.scorer import Perceptron
 
-FORMAT = 4
+FORMAT = 5
 _WITHOUT_MATCHERS = 3
 MAX_BYTES = 256 << 20
 """Nothing larger is read: the widest models need some tens of MiB."""
 _META = "sola_calibration"
 _HEADER_LENGTH = 8
+_ALIGNMENT = ("vector_NA", "weight_N", "name_2A")
+_VOCABULARY = "alignment.vector_NA"
+"""The one large array: half precision is enough, as for keys."""
 _ENCODER = ("centre_ED", "matrix_EDP", "inner_FH", "inner_H", "outer_HZ", "outer_Z")
 
 Tensors = dict[str, NDArray[Any]]
@@ -43,19 +47,23 @@ def pack(calibration: Calibration) -> bytes:
         # float32 holds the number of any word exactly
         tensors["lexicon.word"], tensors["lexicon.weight"] = lexicon.word_N, lexicon.weight_N
     tensors |= _scorer_tensors("listwise", calibration.listwise)
+    alignment = calibration.alignment
+    if alignment is not None:
+        tensors |= {f"alignment.{name}": getattr(alignment, name) for name in _ALIGNMENT}
     described = {
         "format": FORMAT,
         "views": [[view.layer, view.pooling] for view in calibration.views],
         "heads": [[head.view, head.unit]],
         "encoders": [list(matcher.encoder.views) for matcher in calibration.matchers],
         "lexicon": [lexicon.view, lexicon.places, lexicon.unknown] if lexicon else None,
+        "alignment": [alignment.view, alignment.places] if alignment else None,
         "threshold": calibration.threshold,
         "false_fire": calibration.false_fire,
         "model": calibration.model,
         "distance_scale": calibration.distance_scale,
         "note": calibration.note,
     }
-    ordered = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in sorted(tensors)}
+    ordered = {name: np.ascontiguousarray(tensors[name], dtype=_dtype_of(name)) for name in sorted(tensors)}
     return bytes(save(ordered, metadata={_META: json.dumps(described, sort_keys=True)}))
 
 
@@ -76,7 +84,7 @@ def unpack(data: bytes) -> Calibration:
                 f"calibration format {described['format']} is not known; this version reads {FORMAT}: make the store again"
             )
         return _assemble(described, tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise CalibrationError(f"the calibration is damaged: {error}") from error
 
 
@@ -91,8 +99,8 @@ def _metadata(data: bytes) -> dict[str, Any]:
 
 def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
     for name, tensor in tensors.items():
-        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            raise CalibrationError(f"the calibration is damaged: {name} is not finite float32")
+        if tensor.dtype != _dtype_of(name) or not np.isfinite(tensor).all():
+            raise CalibrationError(f"the calibration is damaged: {name} is not finite {_dtype_of(name)}")
     views = tuple(View(int(layer), str(pooling)) for layer, pooling in described["views"])  # type: ignore[arg-type]
     ((place, unit),) = described["heads"]
     return Calibration(
@@ -108,6 +116,7 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
         ),
         listwise=_scorer(tensors, "listwise"),
         lexicon=_lexicon(described.get("lexicon"), tensors),
+        alignment=_alignment(described.get("alignment"), tensors),
         threshold=float(described["threshold"]),
         false_fire=float(described["false_fire"]),
         model=str(described["model"]),
@@ -127,6 +136,21 @@ def _lexicon(described: list[float] | None, tensors: Tensors) -> Lexicon | None:
     return Lexicon(
         view=int(view), places=int(places), word_N=word_N, weight_N=weight_N, unknown=float(unknown)
     )
+
+
+def _alignment(described: list[int] | None, tensors: Tensors) -> Alignment | None:
+    if described is None:
+        return None
+    view, places = map(int, described)
+    vector_NA, weight_N, name_2A = (tensors[f"alignment.{name}"] for name in _ALIGNMENT)
+    fits = vector_NA.ndim == 2 and vector_NA.size and weight_N.shape == vector_NA.shape[:1]
+    if not fits or name_2A.shape != (2, vector_NA.shape[1]) or not 0 < places <= TOKENS:
+        raise CalibrationError("the calibration is damaged: its alignment does not fit together")
+    return Alignment(view=view, places=places, vector_NA=vector_NA, weight_N=weight_N, name_2A=name_2A)
+
+
+def _dtype_of(name: str) -> np.dtype[Any]:
+    return np.dtype(np.float16 if name == _VOCABULARY else np.float32)
 
 
 def _matcher(tensors: Tensors, number: int, places: list[int]) -> Matcher:

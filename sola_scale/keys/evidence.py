@@ -16,7 +16,7 @@ from sola_scale.keys.matcher import Matcher, compare, cosines
 from sola_scale.keys.scorer import Bools, Floats, Ints, sigmoid
 
 PAIR_SHARE = np.float32(0.5)
-"""How much of the verdict the pair logit makes up."""
+"""How much of the verdict the pair logit makes up: see docs/design/routing.md."""
 _LOGIT_UNIT = np.float32(0.25)
 
 
@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
     """What is known of the candidates of each query."""
 
     given_BkG: Floats
-    """Retrieval cosine, then the likeness of the words."""
+    """Retrieval cosine, then the likeness of the words, and what the tokens leave uncovered."""
     logit_Bk: Floats
     """The matchers' mean logit that candidate and query ask the same question."""
     cosine_Bk: Floats

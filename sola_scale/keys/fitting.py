@@ -10,13 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from sola_scale.backbone import Backbone, View, capture_views, fingerprint
+from sola_scale.backbone.reading import TOKENS
 from sola_scale.errors import CalibrationError
+from sola_scale.keys.alignment import TOKEN_DIGITS, spelled
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.heads import Head, fit_head
 from sola_scale.keys.judging import fit_judgement, given_of
 from sola_scale.keys.layout import Layout, default_layout
 from sola_scale.keys.lexicon import fit_lexicon
+from sola_scale.keys.matching import Texts
+from sola_scale.keys.network import level
 from sola_scale.keys.pairs import Pairs
 from sola_scale.keys.problems import pose
 from sola_scale.keys.scorer import Floats
@@ -69,6 +73,7 @@ def fit_calibration(
         corpus,
         views_NVD,
         layout,
+        embedding_ND=embedding_of(backbone),
         model=fingerprint(backbone)["model"],
         false_fire=false_fire,
         seed=seed,
@@ -76,11 +81,18 @@ def fit_calibration(
     )
 
 
+def embedding_of(backbone: Backbone) -> torch.Tensor:
+    """The embeddings of the tokens of a model's vocabulary, ``[N, D]`` float32."""
+    weight_ND: torch.Tensor = backbone.model.get_input_embeddings().weight
+    return weight_ND.detach().float().cpu()
+
+
 def fit_from_views(
     corpus: Corpus,
     views_NVD: NDArray[np.floating],
     layout: Layout,
     *,
+    embedding_ND: torch.Tensor,
     model: str,
     false_fire: float = 0.01,
     seed: int = 0,
@@ -88,6 +100,8 @@ def fit_from_views(
     note: str = "",
 ) -> Calibration:
     """Fit from views that are at hand: ``views_NVD`` has the texts of ``corpus`` and the views of ``layout``.
+
+    ``embedding_ND`` is what ``embedding_of`` gives of the model, ``model`` its hash.
 
     Raises:
         CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
@@ -105,7 +119,7 @@ def fit_from_views(
         corpus,
         problems,
         given_of(problems, lexicon.read(views_NVD[:, words, : lexicon.dim]), lexicon),
-        Whitening.of(views_NVD, [place[view] for view in layout.encoded]),
+        _texts(views_NVD, [place[view] for view in layout.encoded], place[layout.tokens], embedding_ND),
         views_NVD,
         false_fire=false_fire,
         seed=seed,
@@ -114,13 +128,29 @@ def fit_from_views(
     return Calibration(
         views=layout.views,
         retrieval=retrieval,
-        matchers=judgement.matchers,
+        matchers=judgement.matched.matchers,
+        alignment=judgement.matched.alignment,
         listwise=judgement.listwise,
         lexicon=lexicon,
         threshold=judgement.threshold,
         false_fire=false_fire,
         model=model,
         note=note,
+    )
+
+
+def _texts(
+    views_NVD: NDArray[np.floating], encoded: Sequence[int], tokens: int, embedding_ND: torch.Tensor
+) -> Texts:
+    whitening = Whitening.of(views_NVD, encoded)
+    places = min(TOKENS, views_NVD.shape[2] // TOKEN_DIGITS)
+    return Texts(
+        white_NEP=whitening(views_NVD),
+        whitening=whitening,
+        spelled=spelled(views_NVD[:, tokens, : TOKEN_DIGITS * places]),
+        token_view=tokens,
+        places=places,
+        embedding_ND=level(embedding_ND),
     )
 
 

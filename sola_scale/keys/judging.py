@@ -12,17 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sola_scale.keys.alignment import FEATURES
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
-from sola_scale.keys.matcher import Matcher
-from sola_scale.keys.matching import Examples, fit_matcher
+from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
 from sola_scale.keys.pairs import KINDS
 from sola_scale.keys.perceptron import fit_perceptron
 from sola_scale.keys.problems import Problems, pose
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
-from sola_scale.keys.whitening import Whitening
 
 MEMBERS = 3
 """Matchers from different starts: how well they tell relations apart that they never met varies from one to the next."""
@@ -35,7 +34,7 @@ _ALL = slice(None)
 class Judgement(NamedTuple):
     """What is fitted on problems."""
 
-    matchers: tuple[Matcher, ...]
+    matched: Matched
     listwise: Perceptron
     threshold: float
 
@@ -44,7 +43,7 @@ def fit_judgement(
     corpus: Corpus,
     problems: Problems,
     given_QkG: Floats,
-    whitening: Whitening,
+    texts: Texts,
     views_NVD: NDArray[np.floating],
     *,
     false_fire: float,
@@ -55,22 +54,19 @@ def fit_judgement(
     near_Qk = _near_misses(corpus, problems, given_QkG)
     weight_Qk = np.where(near_Qk & ~problems.label_Qk, _NEAR_MISS_WEIGHT, np.float32(1))
     examples = Examples(problems.query_Q, problems.candidate_Qk, given_QkG, problems.label_Qk, weight_Qk)
-    white_NEP = whitening(views_NVD)
     fold_Q = _folds(corpus, problems, folds, seed)
     logit_Qk = np.empty(problems.label_Qk.shape, np.float32)
-    features_QkF = np.empty((*logit_Qk.shape, 2 * (2 + given_QkG.shape[-1])), np.float32)
+    features_QkF = np.empty((*logit_Qk.shape, 2 * (2 + given_QkG.shape[-1] + FEATURES)), np.float32)
     for fold in range(folds):
         held_Q = fold_Q == fold
-        seen = fit_matcher(white_NEP, whitening, examples.only(~held_Q), seed=seed + fold)
+        seen = fit_matchers(texts, examples.only(~held_Q), members=1, seed=seed + fold)
         logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen, examples.only(held_Q), views_NVD)
     listed = _Listed(features_QkF, problems.label_Qk, weight_Qk)
     best_Q = _best_out_of_fold(logit_Qk, listed, fold_Q, seed)
     unknown_Q = ~problems.known_Q
     threshold = choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
-    matchers = tuple(
-        fit_matcher(white_NEP, whitening, examples, seed=seed + folds + member) for member in range(MEMBERS)
-    )
-    return Judgement(matchers, listed.fit(seed), threshold)
+    matched = fit_matchers(texts, examples, members=MEMBERS, seed=seed + folds)
+    return Judgement(matched, listed.fit(seed), threshold)
 
 
 def threshold_on(
@@ -90,11 +86,11 @@ def threshold_on(
     ]
     retrieval_NR = np.concatenate([part.retrieval_BR.astype(np.float16) for part in keys]).astype(np.float32)
     verification_NM = np.concatenate([part.verification_BM for part in keys])
-    assert calibration.lexicon is not None
+    lexicon = calibration.lexicon
+    assert lexicon is not None
     problems = pose(corpus, retrieval_NR)
-    words = calibration.apart(verification_NM).words
-    assert words is not None
-    near_Qk = _near_misses(corpus, problems, given_of(problems, words, calibration.lexicon))
+    words = lexicon.read(views_NVD[:, lexicon.view, : lexicon.dim])
+    near_Qk = _near_misses(corpus, problems, given_of(problems, words, lexicon))
     best_Q = np.concatenate(
         [
             calibration.score_batch(
@@ -181,22 +177,26 @@ def _folds(corpus: Corpus, problems: Problems, folds: int, seed: int) -> Ints:
     return fold_Q
 
 
-def _evidence(matcher: Matcher, examples: Examples, views_NVD: NDArray[np.floating]) -> tuple[Floats, Floats]:
+def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """Pair logits and listwise features of problems."""
     logits, features = [], []
+    (matcher,), align = matched
     encoded_NZ = np.concatenate(
         [
             matcher.encoder(views_NVD[start : start + _BLOCK].astype(np.float32))
             for start in range(0, len(views_NVD), _BLOCK)
         ]
     )
+    digits_NT = views_NVD[:, align.view, : align.dim]
     for start in range(0, len(examples.query_Q), _BLOCK):
         block = slice(start, start + _BLOCK)
-        candidate_Qk = examples.candidate_Qk[block]
+        query_Q, candidate_Qk = examples.query_Q[block], examples.candidate_Qk[block]
+        query_tokens = align.read(digits_NT[query_Q]).at(_ALL, None)
+        aligned_QkF = align.likeness(query_tokens, align.read(digits_NT[candidate_Qk]))
         evidence = match(
-            (matcher,),
-            examples.given_QkG[block],
-            encoded_NZ[examples.query_Q[block], None],
+            matched.matchers,
+            np.concatenate([examples.given_QkG[block], aligned_QkF], axis=-1),
+            encoded_NZ[query_Q, None],
             encoded_NZ[candidate_Qk],
         )
         groups_Qk = np.broadcast_to(np.arange(candidate_Qk.shape[1]), candidate_Qk.shape)

@@ -30,11 +30,13 @@ class Layout:
     """What the encoders read."""
     words: View
     """The view of the words."""
+    tokens: View
+    """The view of the tokens."""
 
     @property
     def views(self) -> tuple[View, ...]:
         """Every view once, by layer."""
-        return tuple(sorted({self.retrieval, *self.encoded, self.words}))
+        return tuple(sorted({self.retrieval, *self.encoded, self.words, self.tokens}))
 
 
 def default_layout(layers: int, before_layer: int | None = None) -> Layout:
@@ -50,4 +52,9 @@ def default_layout(layers: int, before_layer: int | None = None) -> Layout:
         return min(last, max(1, round(layer * last / 26))) if layer else 0
 
     encoded = dict.fromkeys(View(at(layer), pooling) for layer, pooling in _ENCODED)
-    return Layout(retrieval=View(at(1), "mean"), encoded=tuple(encoded), words=View(0, "words"))
+    return Layout(
+        retrieval=View(at(1), "mean"),
+        encoded=tuple(encoded),
+        words=View(0, "words"),
+        tokens=View(0, "tokens"),
+    )

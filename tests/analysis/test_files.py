@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from sola_scale.analysis.files import names_relation_of, read_fitting_pairs, read_trial, split_kamel, words_of
+from sola_scale.analysis.files import read_fitting_pairs, read_trial, split_kamel
+from sola_scale.analysis.neighbours import names_relation_of, words_of
 
 
 def _write(folder, name, records):
@@ -92,7 +93,7 @@ def test_the_crowd_and_the_strangers_are_disjoint(folder, monkeypatch):
     monkeypatch.setattr("sola_scale.analysis.files._UNSEEN", 20)
     split = split_kamel(folder)
     assert (len(split.crowd), len(split.unseen)) == (60, 20)
-    assert len({*split.crowd, *split.unseen}) == 80
+    assert len({record["question"] for record in (*split.crowd, *split.unseen)}) == 80
     assert split_kamel(folder) == split
 
 

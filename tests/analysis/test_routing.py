@@ -60,6 +60,7 @@ def contest(tmp_path_factory):
         edits=own.texts,
         facts=np.arange(len(people)),
         crowd=tuple(f"Who wrote book {number}?" for number in range(300)),
+        crowd_facts=np.arange(300) + len(people),
         pools=(own, right, strangers),
     )
     folder = tmp_path_factory.mktemp("views")

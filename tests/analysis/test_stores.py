@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sola_scale.analysis.stores import measure
-from sola_scale.keys.fitting import fit_from_views
 from sola_scale.store import KeyRows, MemoryStore
 from sola_scale.store.testing.samples import sample_edit, sample_manifest
 from tests.keys import synthetic
@@ -14,7 +13,7 @@ from tests.keys import synthetic
 def fitted():
     corpus = synthetic.corpus()
     views = synthetic.views_of(corpus)
-    return corpus, views, fit_from_views(corpus, views, synthetic.LAYOUT, model="synthetic", false_fire=0.05)
+    return corpus, views, synthetic.fit(corpus, views, false_fire=0.05)
 
 
 def _store(fitted, texts):

@@ -1,5 +1,7 @@
 """Spellings: tokens read as words, and which of them are names."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,3 +112,49 @@ def test_words_lie_in_order_and_apart(tokens):
 def test_vocabularies_without_words(texts):
     """A vocabulary of nothing but space reads no word."""
     assert list(Spelling(texts).words(range(len(texts) + 1))) == []
+
+
+def asked(text: str, line_end: str = "\u010a") -> str:
+    """What asks, of a text whose words and marks are tokens each."""
+    tokens = re.findall(r" ?\w+|[^\w ]|\n", text.replace(" ", " "))
+    written = [token.replace("\n", line_end).replace(" ", "\u0120") for token in tokens]
+    common = [
+        "\u0120" + word
+        for word in ["who", "the", "was", "what", "answer", "in", "assistant", "i", "see", "respond", "where"]
+    ]
+    vocabulary = [*common, *written]
+    spelling = Spelling(vocabulary)
+    return "".join(tokens[spelling.asks_from([vocabulary.index(token) for token in written]) :]).strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("It was active. MacPaint was created by", "MacPaint was created by"),
+        ("Category of Bergen\nMacPaint was created by", "MacPaint was created by"),
+        ("Who was Curie? The mother of Marie was", "Who was Curie? The mother of Marie was"),
+        ("Where was Curie born? It is", "Where was Curie born? It is"),
+        ("He left. Where was Curie born? Answer in English.", "Where was Curie born? Answer in English."),
+        ("See Bergen.\nWhere was Curie born?\nAssistant:", "Where was Curie born?\nAssistant:"),
+        ("The mother of Curie was\nAssistant:", "The mother of Curie was\nAssistant:"),
+        ("The mother of Curie was. In 3 words, I think", "The mother of Curie was. In 3 words, I think"),
+        ("The lady of Panic! At the Disco was", "The lady of Panic! At the Disco was"),
+        ("The mother of Dr. Curie was", "The mother of Dr. Curie was"),
+        ("The mother of J. R. Curie was", "The mother of J. R. Curie was"),
+        ("Who starred in Darko. A Tale?", "Who starred in Darko. A Tale?"),
+        ("who was it. what is that", "who was it. what is that"),
+        ("", ""),
+    ],
+)
+def test_the_sentence_that_asks(text, wanted):
+    """The last sentence with a name asks, or the last question with one before it; titles, labels and numbers mislead nobody."""
+    for line_end in ("\u010a", "\n", "<0x0A>"):
+        assert asked(text, line_end) == wanted
+
+
+@given(st.lists(st.integers(0, len(BYTES) + 3)))
+def test_what_asks_is_an_end_of_the_prompt_with_its_last_name(prompt):
+    """Any tokens: the cut lies within the prompt, and the last name is never before it."""
+    start = SPELLING.asks_from(prompt)
+    names = [word.start for word in SPELLING.words(prompt) if word.name]
+    assert 0 <= start <= (names[-1] if names else 0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sola_scale.backbone import Backbone, ForwardCall, Taps, View, capture_views, pool
+from sola_scale.backbone.reading import Reading
 from sola_scale.errors import ModelError
 from tests.tiny import tiny_backbone
 
@@ -134,9 +135,10 @@ def test_views_are_those_of_an_untapped_pass(tapped: tuple[Backbone, Decider, Ta
         hidden = backbone.model(
             input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True
         ).hidden_states
+    reading = Reading(backbone.spelling, ids_BT, mask_BT)
     for view in VIEWS:
         torch.testing.assert_close(
-            decider.seen[0][view], pool(hidden[view.layer], mask_BT, view.pooling, ids_BT)
+            decider.seen[0][view], pool(hidden[view.layer], mask_BT, view.pooling, reading)
         )
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from sola_scale.keys import Calibration
 from sola_scale.keys.corpus import Corpus
-from sola_scale.keys.fitting import fit_from_views
 from tests.keys import synthetic
 
 
@@ -21,4 +20,4 @@ def views(corpus: Corpus) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def calibration(corpus: Corpus, views: np.ndarray) -> Calibration:
-    return fit_from_views(corpus, views, synthetic.LAYOUT, model="synthetic", false_fire=0.05, note="a test")
+    return synthetic.fit(corpus, views, false_fire=0.05, note="a test")

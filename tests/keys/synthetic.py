@@ -1,21 +1,26 @@
 """Synthetic views: questions as subject plus relation vectors, with phrasing noise that calibration must learn away."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from sola_scale.backbone import View
 from sola_scale.backbone.reading import Reading
 from sola_scale.backbone.spelling import Spelling
-from sola_scale.keys import Layout, Negative, Pairs
+from sola_scale.keys import Calibration, Layout, Negative, Pairs
 from sola_scale.keys.corpus import Corpus, corpus_of
+from sola_scale.keys.fitting import fit_from_views
 
-WORDS, EARLY, LATE = View(0, "words"), View(1, "mean"), View(3, "last")
-LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, encoded=(EARLY, LATE), words=WORDS)
+TOKENS, WORDS, EARLY, LATE = View(0, "tokens"), View(0, "words"), View(1, "mean"), View(3, "last")
+LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, encoded=(EARLY, LATE), words=WORDS, tokens=TOKENS)
 WIDTH = 64
+VOCABULARY = 400
+EMBEDDING = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(0))
 SPELLING = Spelling(
     [
         f" {'word' if number % 2 else 'Name'}{chr(97 + number % 26)}{chr(97 + number // 26)}"
-        for number in range(400)
+        for number in range(VOCABULARY)
     ]
 )
 
@@ -44,28 +49,34 @@ def pairs_of(subjects: int = 40, relations: int = 8) -> list[Pairs]:
 
 
 def views_of(corpus: Corpus, seed: int = 0, noise: float = 1.0) -> np.ndarray:
-    """Views ``[N, 3, D]``: the words; an early one with the subject and a late one with the relation, under style noise.
+    """Views ``[N, 4, D]``: the tokens and the words; an early one with the subject and a late one with the relation, under style noise.
 
     Only two of three phrasings name the relation.
     """
     rng = np.random.default_rng(seed)
     subjects, relations = rng.normal(size=(64, WIDTH)), rng.normal(size=(64, WIDTH))
     style = rng.normal(size=(6, WIDTH)) * 2
-    views = np.zeros((len(corpus), 3, WIDTH), dtype=np.float32)
+    views = np.zeros((len(corpus), 4, WIDTH), dtype=np.float32)
     for row, text in enumerate(corpus.texts):
         subject, relation, phrasing = map(int, text.split())
         named = [100 + relation] if phrasing % 3 else []
-        views[row, 0] = words_row([200 + phrasing, subject, *named])
-        for view, (one, other) in enumerate([(2.0, 0.7), (0.7, 2.0)], start=1):
+        views[row, 0], views[row, 1] = reading_rows([200 + phrasing, subject, *named])
+        for view, (one, other) in enumerate([(2.0, 0.7), (0.7, 2.0)], start=2):
             signal = one * subjects[subject] + other * relations[relation]
             views[row, view] = signal + noise * (rng.normal(size=6) @ style) + 0.2 * rng.normal(size=WIDTH)
     return views
 
 
-def words_row(tokens: list[int]) -> np.ndarray:
-    """The view of these words: the even ones are names."""
+def reading_rows(tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The views of these tokens and of their words: the even ones are names."""
     ids_1T = torch.tensor([tokens])
-    return Reading(SPELLING, ids_1T, torch.ones_like(ids_1T)).rows(WIDTH)[0].numpy()
+    reading = Reading(SPELLING, ids_1T, torch.ones_like(ids_1T))
+    return reading.token_rows(WIDTH)[0].numpy(), reading.word_rows(WIDTH)[0].numpy()
+
+
+def fit(corpus: Corpus, views: np.ndarray, *, model: str = "synthetic", **settings: Any) -> Calibration:
+    """Fit a calibration from synthetic views."""
+    return fit_from_views(corpus, views, LAYOUT, embedding_ND=EMBEDDING, model=model, **settings)
 
 
 def corpus() -> Corpus:

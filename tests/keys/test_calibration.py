@@ -9,7 +9,7 @@ from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.corpus import ASKED
 from sola_scale.keys.judging import MEMBERS
-from sola_scale.keys.matching import ENCODING
+from sola_scale.keys.network import ENCODING
 from sola_scale.keys.problems import pose
 from tests.keys import synthetic
 
@@ -49,7 +49,8 @@ def test_keys_have_the_declared_sizes(calibration, views):
     assert keys.retrieval_BR.shape == (5, calibration.retrieval_dim)
     assert keys.verification_BM.shape == (5, calibration.verification_dim)
     assert keys.verification_BM.dtype == np.float16
-    assert calibration.key_bytes == 2 * (32 + MEMBERS * ENCODING + calibration.lexicon.dim)
+    spelled = calibration.lexicon.dim + calibration.alignment.dim
+    assert calibration.key_bytes == 2 * (32 + MEMBERS * ENCODING + spelled)
 
 
 def test_a_prompt_has_the_same_key_in_any_batch(calibration, views):
@@ -140,6 +141,6 @@ def test_word_order_is_no_same_text(calibration, views):
     """A prompt that differs from a stored one in a word is not taken for it, however near their states are."""
     keys = calibration.keys(views[:1])
     other = keys.verification_BM.copy()
-    other[0, -calibration.lexicon.dim] += 1
+    other[0, -(calibration.lexicon.dim + calibration.alignment.dim)] += 1
     probability = calibration.score(keys.verification_BM[0], other, np.zeros(1, np.float32))
     assert probability[0] < 1

@@ -31,8 +31,20 @@ def test_a_lexicon_that_does_not_fit_is_refused(calibration):
     assert lexicon is not None
     short = dataclasses.replace(lexicon, weight_N=lexicon.weight_N[:-1])
     for damaged in (short, dataclasses.replace(lexicon, places=1000)):
-        with pytest.raises(CalibrationError, match="lexicon"):
+        with pytest.raises(CalibrationError, match=r"lexicon|words"):
             Calibration.from_bytes(dataclasses.replace(calibration, lexicon=damaged).to_bytes())
+
+
+def test_an_alignment_that_does_not_fit_is_refused(calibration):
+    """Tokens without weights, or more of them than a view holds, are a CalibrationError."""
+    alignment = calibration.alignment
+    assert alignment is not None
+    short = dataclasses.replace(alignment, weight_N=alignment.weight_N[:-1])
+    flat = dataclasses.replace(alignment, name_2A=alignment.name_2A[0])
+    deep = dataclasses.replace(alignment, name_2A=np.stack([alignment.name_2A] * 2))
+    for damaged in (short, flat, deep, dataclasses.replace(alignment, places=1000)):
+        with pytest.raises(CalibrationError, match=r"alignment|tokens"):
+            Calibration.from_bytes(dataclasses.replace(calibration, alignment=damaged).to_bytes())
 
 
 def test_bytes_are_deterministic(calibration):

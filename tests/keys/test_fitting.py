@@ -5,14 +5,13 @@ import pytest
 
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.corpus import ASKED, corpus_of
-from sola_scale.keys.fitting import fit_from_views
 from sola_scale.keys.judging import choose_threshold, threshold_on
 from tests.keys import synthetic
 
 
 def test_the_same_seed_fits_the_same_calibration(corpus, views, calibration):
     """Fitting twice from the same pairs with the same seed gives one id."""
-    again = fit_from_views(corpus, views, synthetic.LAYOUT, model="synthetic", false_fire=0.05, note="a test")
+    again = synthetic.fit(corpus, views, false_fire=0.05, note="a test")
     assert again.id == calibration.id
 
 
@@ -38,14 +37,14 @@ def test_too_few_pairs_are_refused():
     """Ten questions are no basis for a threshold."""
     corpus = corpus_of(synthetic.pairs_of(subjects=2, relations=4))
     with pytest.raises(CalibrationError, match="too few"):
-        fit_from_views(corpus, synthetic.views_of(corpus), synthetic.LAYOUT, model="x")
+        synthetic.fit(corpus, synthetic.views_of(corpus))
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 2])
 def test_a_rate_outside_zero_and_one_is_refused(corpus, views, rate):
     """The false-fire rate is a rate."""
     with pytest.raises(CalibrationError, match="rate"):
-        fit_from_views(corpus, views, synthetic.LAYOUT, model="x", false_fire=rate)
+        synthetic.fit(corpus, views, false_fire=rate)
 
 
 def test_a_threshold_can_be_set_on_questions_that_nothing_was_fitted_on(calibration):

@@ -2,19 +2,21 @@
 
 import pytest
 
-from sola_scale.backbone.reading import DIGITS, WORDS
+from sola_scale.backbone.reading import DIGITS, TOKENS, WORDS
 from sola_scale.keys import default_layout
+from sola_scale.keys.alignment import TOKEN_DIGITS
 from sola_scale.keys.judging import MEMBERS
-from sola_scale.keys.matching import ENCODING
+from sola_scale.keys.network import ENCODING
 
 
 def test_the_default_model_has_its_chosen_views():
-    """Thirty layers: eight views to encode and 24 words, none above the input of layer 26, retrieval at layer 1."""
+    """Thirty layers: eight views to encode, 24 words and tokens, none above the input of layer 26, retrieval at layer 1."""
     layout = default_layout(30)
     assert len(layout.encoded) == 8
     assert max(view.layer for view in layout.views) <= 26
     assert layout.retrieval.layer == 1
-    assert 2 * (layout.retrieval_dim + MEMBERS * ENCODING + DIGITS * WORDS) <= 1536
+    spelled = DIGITS * WORDS + TOKEN_DIGITS * TOKENS
+    assert 2 * (layout.retrieval_dim + MEMBERS * ENCODING + spelled) <= 1536
 
 
 @pytest.mark.parametrize(("layers", "before"), [(4, 2), (12, 9), (30, 26), (80, 70), (2, 1)])

@@ -19,7 +19,7 @@ def rows_of(*prompts: str) -> np.ndarray:
     width = max(map(len, tokens))
     ids_BT = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in tokens])
     mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in tokens])
-    return Reading(SPELLING, ids_BT, mask_BT).rows(WIDTH).numpy().astype(np.float16)
+    return Reading(SPELLING, ids_BT, mask_BT).word_rows(WIDTH).numpy().astype(np.float16)
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from sola_scale.backbone.reading import DIGIT
+from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.evidence import Evidence, listwise_features, rivalry, verdict
 from sola_scale.keys.matcher import compare, cosines
-from sola_scale.keys.matching import Examples, _Network, fit_matcher
+from sola_scale.keys.matching import Examples, Texts, _Network, fit_matchers
 from sola_scale.keys.whitening import Whitening
 
 TEXTS, VIEWS, WIDTH = 60, 3, 24
+
+
+VOCABULARY = 30
 
 
 @pytest.fixture
@@ -18,8 +23,19 @@ def views() -> np.ndarray:
 
 
 @pytest.fixture
-def whitening(views) -> Whitening:
-    return Whitening.of(views, [0, 2])
+def texts(views) -> Texts:
+    rng = np.random.default_rng(3)
+    there = np.arange(5) < rng.integers(1, 6, size=TEXTS)[:, None]
+    token = rng.integers(VOCABULARY, size=there.shape) * there
+    whitening = Whitening.of(views, [0, 2])
+    return Texts(
+        white_NEP=whitening(views),
+        whitening=whitening,
+        spelled=Spelled(token, (rng.random(there.shape) < 0.4) & there, there),
+        token_view=1,
+        places=5,
+        embedding_ND=torch.from_numpy(rng.normal(size=(VOCABULARY, 16)).astype(np.float32)),
+    )
 
 
 @pytest.fixture
@@ -33,43 +49,55 @@ def examples() -> Examples:
     )
 
 
-def test_the_arrays_give_what_the_network_gave(views, whitening, examples):
-    """The encoder and the pair scorer made of a network give its logits."""
+def _digits(spelled: Spelled) -> np.ndarray:
+    """The view of tokens, as `Reading` writes it."""
+    high = (spelled.token // DIGIT + 1) * spelled.there * np.where(spelled.name, -1, 1)
+    return np.stack([high, spelled.token % DIGIT], axis=-1).reshape(len(high), -1)
+
+
+def test_the_arrays_give_what_the_networks_gave(views, texts, examples):
+    """Encoder, pair scorer and alignment made of a network give its logits."""
     torch.manual_seed(0)
-    network = _Network(2, whitening.matrix_EDP.shape[2], 5).eval()
-    white = whitening(views).float()
+    network = _Network(texts, 5, 2).eval()
     with torch.no_grad():
-        wanted = network(white, *(torch.from_numpy(part) for part in examples[:3])).numpy()
-    matcher = network.matcher(whitening)
-    encoded = matcher.encoder(views)
-    found = matcher.logits(
-        examples.given_QkG, compare(encoded[examples.query_Q, None], encoded[examples.candidate_Qk])
+        wanted = network(*(torch.from_numpy(part) for part in examples[:3]))
+    align = network.align.alignment(1, 5)
+    tokens = align.read(_digits(texts.spelled))
+    query, candidates = examples.query_Q, examples.candidate_Qk
+    given = np.concatenate(
+        [examples.given_QkG, align.likeness(tokens.at(query).at(slice(None), None), tokens.at(candidates))],
+        axis=-1,
     )
-    np.testing.assert_allclose(found, wanted, atol=5e-3)
+    for member, logits in zip(network.members, wanted, strict=True):
+        matcher = member.matcher(texts.whitening)
+        encoded = matcher.encoder(views)
+        found = matcher.logits(given, compare(encoded[query, None], encoded[candidates]))
+        np.testing.assert_allclose(found, logits.numpy(), atol=5e-3)
 
 
-def test_the_same_seed_fits_the_same_matcher(views, whitening, examples):
-    """Equal input and seed give equal arrays, another seed others."""
-    first, again, other = (
-        fit_matcher(whitening(views), whitening, examples, seed=seed) for seed in (3, 3, 4)
-    )
-    np.testing.assert_array_equal(first.encoder.outer_HZ, again.encoder.outer_HZ)
-    assert (first.encoder.outer_HZ != other.encoder.outer_HZ).any()
+def test_the_same_seed_fits_the_same_matchers(texts, examples):
+    """Equal input and seed give equal arrays, another seed others; members differ."""
+    first, again, other = (fit_matchers(texts, examples, members=2, seed=seed) for seed in (3, 3, 4))
+    weights = [one.encoder.outer_HZ for fitted in (first, again, other) for one in fitted.matchers]
+    np.testing.assert_array_equal(weights[0], weights[2])
+    np.testing.assert_array_equal(first.alignment.vector_NA, again.alignment.vector_NA)
+    assert (weights[0] != weights[4]).any()
+    assert (weights[0] != weights[1]).any()
 
 
-def test_the_callers_random_state_and_threads_stay(views, whitening, examples):
+def test_the_callers_random_state_and_threads_stay(texts, examples):
     """Fitting draws from a stream of its own and gives the threads back."""
     torch.manual_seed(5)
     wanted, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(5)
-    fit_matcher(whitening(views), whitening, examples, seed=0)
+    fit_matchers(texts, examples, members=1, seed=0)
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == threads
 
 
-def test_whitened_views_have_unit_variance_and_no_correlation(views, whitening):
+def test_whitened_views_have_unit_variance_and_no_correlation(texts):
     """Every direction of a whitened view varies by one and with no other."""
-    white = whitening(views).float().numpy()[:, 1]
+    white = texts.white_NEP.float().numpy()[:, 1]
     np.testing.assert_allclose(np.cov(white.T), np.eye(WIDTH), atol=0.02)
 
 

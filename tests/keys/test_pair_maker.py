@@ -69,3 +69,54 @@ def test_relations_of_a_kind_share_no_wording(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration_relations, "HERE", tmp_path)
     with pytest.raises(ValueError, match="asks for a / b and for a / c"):
         calibration_relations.read_relations()
+
+
+def test_a_slip_keeps_numbers_and_how_words_begin():
+    """A mistyped question has the same numbers, single letters and beginnings of words, but for case and marks."""
+    from calibration_slips import Slips
+
+    text = "Who discovered the constellation of NGC 634 b near Sayn-Wittgenstein-Berleburg's castle?"
+    slips = Slips(random.Random(0))
+    wordings = {one for _ in range(400) for one in slips.among([text] * 4)[1:-1]}
+    assert len(wordings) > 20
+    for wording in wordings:
+        plain = wording.lower().replace("-", " ").replace("\u2019", "'").rstrip("?").split()
+        wanted = text.lower().replace("-", " ").rstrip("?").split()
+        assert [word[:4] for word in plain] == [word[:4] for word in wanted]
+        assert {"634", "b"} < set(plain)
+
+
+def test_edits_are_made_of_wordings_without_slips():
+    """Neither the prompt nor the last paraphrase ever has a slip."""
+    from calibration_slips import Slips
+
+    texts = ["Where was Anna Hargreaves educated?", "a", "b", "Which college did Anna Hargreaves attend?"]
+    slips = Slips(random.Random(1))
+    for _ in range(200):
+        found = slips.among(texts)
+        assert (found[0], found[-1]) == (texts[0], texts[-1])
+
+
+def test_twins_lack_a_word_have_one_more_or_another():
+    """A subject's twin is another name for somebody else: one word shorter, longer, or exchanged, a letter or a number away."""
+    from calibration_subjects import Subjects
+
+    subjects = Subjects(random.Random(0))
+    lengths = {len(subjects.twin("person", "Anna Maria Hargreaves").split()) for _ in range(100)}
+    assert {2, 3, 4} <= lengths
+    letters = {subjects.twin("star", "HR 7722 c").split()[-1] for _ in range(60)}
+    assert len(letters & set("bdefg")) > 2
+    assert "Ulrich of" not in {subjects.twin("person", "Ulrich of Bergen") for _ in range(60)}
+
+
+def test_relations_with_few_wordings_are_asked_less():
+    """What can be worded in many ways stands in the file more often than what cannot."""
+    from calibration_relations import read_relations
+
+    wordings = {
+        relation.title: len(relation.phrasings) for group in read_relations().values() for relation in group
+    }
+    asked = Counter(pair["relation"] for pair in _pairs())
+    many = [asked[title] for title, count in wordings.items() if count >= 22]
+    few = [asked[title] for title, count in wordings.items() if count <= 10]
+    assert sum(many) / len(many) > 1.5 * sum(few) / len(few)
