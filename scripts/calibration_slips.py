@@ -1,6 +1,6 @@
 """Slips: how a question is typed in haste, with small letters, without its mark, or with a letter wrong.
 
-A slip never makes one name of another: single letters and numbers stay, and so does how a word begins.
+A slip is to leave a name known as that name: single letters and numbers stay, and so does how a word begins.
 """
 
 import random

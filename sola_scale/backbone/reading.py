@@ -9,6 +9,7 @@ Shape legend: B prompts, T token positions, R of them that are read, D width of 
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +24,21 @@ DIGIT = 1024
 """float16 holds the whole numbers up to twice this."""
 TOKENS = 24
 """The row of tokens holds this many, the last ones of the prompt."""
+TOKEN_DIGITS = 2
+"""Numbers a token takes: two digits of its number, the first one negative within a name."""
 _READ = 128
 """Tokens at the end of a prompt that are read: the cost does not grow with the prompt."""
+
+
+class _Asking(NamedTuple):
+    """The end of a prompt that asks: the last sentence with a name in it, and what follows; what was said before is context."""
+
+    places_R: Tensor
+    """Positions of its tokens."""
+    ids: list[int]
+    """Their numbers in the vocabulary."""
+    words: list[Word]
+    """What they spell."""
 
 
 class Reading:
@@ -35,32 +49,31 @@ class Reading:
         self._spelling, self._ids_BT, self._mask_BT = spelling, ids_BT, mask_BT
 
     @cached_property
-    def _ends(self) -> list[tuple[Tensor, list[int]]]:
-        """Positions and numbers of the tokens that ask, row by row; brought from the device once, if a view asks.
-
-        That is the last sentence with a name in it, and what follows: what was said before it, of whomever, is context.
-        """
+    def _asking(self) -> list["_Asking"]:
+        """What asks, row by row; brought from the device once, if a view wants it."""
         masks_BT = self._mask_BT.bool().cpu()
         if self._ids_BT is None:
-            return [(torch.zeros(0, dtype=torch.int64), []) for _ in masks_BT]
+            return [_Asking(torch.zeros(0, dtype=torch.int64), [], []) for _ in masks_BT]
         places = [torch.nonzero(mask_T)[-_READ:, 0] for mask_T in masks_BT]
-        read = [
-            (places_R, ids_T[places_R].tolist())
+        return [
+            self._asks(places_R, ids_T[places_R].tolist())
             for places_R, ids_T in zip(places, self._ids_BT.cpu(), strict=True)
         ]
-        starts = [self._spelling.asks_from(ids) for _, ids in read]
-        return [(places_R[start:], ids[start:]) for start, (places_R, ids) in zip(starts, read, strict=True)]
 
-    @cached_property
-    def _words(self) -> list[list[Word]]:
-        return [list(self._spelling.words(ids)) for _, ids in self._ends]
+    def _asks(self, places_R: Tensor, ids: list[int]) -> "_Asking":
+        words = list(self._spelling.words(ids))
+        start = self._spelling.asks_from(ids, words)
+        if start:
+            places_R, ids = places_R[start:], ids[start:]
+            words = list(self._spelling.words(ids))
+        return _Asking(places_R, ids, words)
 
     @cached_property
     def asking_BT(self) -> Tensor:
         """Marks the tokens that ask; all that ``mask_BT`` marks where the tokens are not known."""
         if self._ids_BT is None:
             return self._mask_BT
-        begins_B1 = torch.tensor([[int(places_R[0]) if len(places_R) else 0] for places_R, _ in self._ends])
+        begins_B1 = torch.tensor([[int(row.places_R[0]) if row.ids else 0] for row in self._asking])
         positions_T = torch.arange(self._mask_BT.shape[1])
         after_BT = (positions_T >= begins_B1).to(self._mask_BT.device)
         return self._mask_BT.bool() & after_BT
@@ -68,21 +81,25 @@ class Reading:
     def word_rows(self, width: int) -> Tensor:
         """The last words of every prompt, the very last one first, as digits; float32 ``[B, width]``, 0 beyond."""
         places = min(WORDS, width // DIGITS)
-        rows = [
-            [digit for word in words[: -places - 1 : -1] for digit in _digits(word)] for words in self._words
-        ]
-        return torch.tensor(
-            [row + [0] * (width - len(row)) for row in rows], dtype=torch.float32, device=self._mask_BT.device
+        return self._padded(
+            [
+                [digit for word in row.words[: -places - 1 : -1] for digit in _digits(word)]
+                for row in self._asking
+            ],
+            width,
         )
 
     def token_rows(self, width: int) -> Tensor:
         """The last tokens of every prompt, the very last one first, two digits each; float32 ``[B, width]``, 0 beyond."""
-        places = min(TOKENS, width // 2)
+        places = min(TOKENS, width // TOKEN_DIGITS)
         rows = []
-        for (_, ids), words in zip(self._ends, self._words, strict=True):
+        for _, ids, words in self._asking:
             names = {place for word in words if word.name for place in range(word.start, word.stop)}
             last = range(len(ids) - 1, max(-1, len(ids) - 1 - places), -1)
             rows.append([digit for place in last for digit in _token(ids[place], name=place in names)])
+        return self._padded(rows, width)
+
+    def _padded(self, rows: list[list[int]], width: int) -> Tensor:
         return torch.tensor(
             [row + [0] * (width - len(row)) for row in rows], dtype=torch.float32, device=self._mask_BT.device
         )
@@ -90,7 +107,7 @@ class Reading:
     def frame_weights(self) -> Tensor:
         """How much every token says of what is asked, ``[B, T]``: the rarer the more, nothing if it is of a name."""
         weights_BT = torch.zeros(self._mask_BT.shape)
-        for row, ((places, ids), words) in enumerate(zip(self._ends, self._words, strict=True)):
+        for row, (places, ids, words) in enumerate(self._asking):
             weights = [0.0] * len(ids)
             for word in words:
                 if not word.name:

@@ -89,13 +89,13 @@ class Spelling:
         if parts:
             yield Word(start, len(ids), parts.lower(), self._is_name(parts, len(ids) - start, opens=opens))
 
-    def asks_from(self, ids: Sequence[int]) -> int:
+    def asks_from(self, ids: Sequence[int], words: Sequence[Word] | None = None) -> int:
         """Where the sentence begins that asks; what stands before it is context.
 
         That is the last sentence with a name in it, or, if it stands before that one, the last question with one: "Where was
-        Ann Lee born? Answer in English." asks of her.
+        Ann Lee born? Answer in English." asks of her. ``words`` are those of ``ids``, if they are at hand.
         """
-        words = list(self.words(ids))
+        words = list(self.words(ids)) if words is None else words
         named = [word.start for word in words if word.name and not self._is_label(word, ids)]
         start, asks = 0, 0
         question: int | None = None

@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.backbone.reading import DIGIT
+from sola_scale.backbone.reading import TOKEN_DIGITS
+from sola_scale.keys.digits import joined, unfold
 from sola_scale.keys.scorer import Bools, Floats, Ints
 
 FEATURES = 12
-TOKEN_DIGITS = 2
-"""Numbers a token takes in its view."""
 TINY = 1e-3
 """Keeps the share finite where nothing weighs."""
 
@@ -97,10 +96,8 @@ class Alignment:
 
 def spelled(digits: NDArray[np.floating]) -> Spelled:
     """Read the view of the tokens, ``[..., TOKEN_DIGITS * T]``, as far as the longest prompt goes."""
-    whole = digits.astype(np.int64).reshape(*digits.shape[:-1], -1, TOKEN_DIGITS)
-    used = int((whole[..., 0] != 0).reshape(-1, whole.shape[-2]).any(axis=0).sum())
-    high, low = np.moveaxis(whole[..., : max(used, 1), :], -1, 0)
-    return Spelled(np.where(high != 0, (np.abs(high) - 1) * DIGIT + low, 0), high < 0, high != 0)
+    high, low = np.moveaxis(unfold(digits, TOKEN_DIGITS), -1, 0)
+    return Spelled(np.where(high != 0, joined(high, low), 0), high < 0, high != 0)
 
 
 def _side(tokens: Tokens, nearest: Floats) -> list[Floats]:

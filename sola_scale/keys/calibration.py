@@ -74,9 +74,12 @@ class Calibration:
         for view in read:
             if not 0 <= view < len(self.views):
                 raise CalibrationError(f"view {view} is read, but there are {len(self.views)} views")
-        for part, pooling in ((self.lexicon, "words"), (self.alignment, "tokens")):
+        for name, part, pooling in (
+            ("lexicon", self.lexicon, "words"),
+            ("alignment", self.alignment, "tokens"),
+        ):
             if part and (part.dim > len(self.retrieval.centre_D) or self.views[part.view].pooling != pooling):
-                raise CalibrationError(f"the view of the {pooling} holds something else")
+                raise CalibrationError(f"the view that the {name} reads holds no {pooling}, or too few")
         if not 0 < self.threshold <= 1:
             raise CalibrationError(f"the threshold must lie in (0, 1], not {self.threshold}")
         verifying = {part is not None for part in (self.listwise, self.lexicon, self.alignment)}

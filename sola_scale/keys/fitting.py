@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from sola_scale.backbone import Backbone, View, capture_views, fingerprint
-from sola_scale.backbone.reading import TOKENS
+from sola_scale.backbone.reading import TOKEN_DIGITS, TOKENS
 from sola_scale.errors import CalibrationError
-from sola_scale.keys.alignment import TOKEN_DIGITS, spelled
+from sola_scale.keys.alignment import spelled
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.heads import Head, fit_head

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.backbone.reading import DIGIT, DIGITS, WORDS
+from sola_scale.backbone.reading import DIGITS, WORDS
+from sola_scale.keys.digits import joined, unfold
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -68,9 +69,7 @@ class Lexicon:
 
     def read(self, digits: NDArray[np.floating]) -> Words:
         """Read prompts ``[..., DIGITS * W]``; no more places are given than the longest of them has words."""
-        whole = digits.astype(np.int64).reshape(*digits.shape[:-1], -1, DIGITS)
-        used = int((whole[..., 0] != 0).reshape(-1, whole.shape[-2]).any(axis=0).sum())
-        whole = whole[..., : max(used, 1), :]
+        whole = unfold(digits, DIGITS)
         number, stem = _whole(whole[..., 0], whole[..., 1]), _whole(whole[..., 2], whole[..., 3])
         return Words(number, stem, whole[..., 0] < 0, self._weigh(number))
 
@@ -126,7 +125,7 @@ def fit_lexicon(digits_BD: NDArray[np.floating], *, view: int) -> Lexicon:
 
 
 def _whole(high: Ints, low: Ints) -> Ints:
-    return np.where(high != 0, (np.abs(high) - 1) * DIGIT + low + 1, 0)
+    return np.where(high != 0, joined(high, low) + 1, 0)
 
 
 def _side(words: Words, same: Bools, alike: Bools) -> list[Floats]:

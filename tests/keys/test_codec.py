@@ -31,7 +31,7 @@ def test_a_lexicon_that_does_not_fit_is_refused(calibration):
     assert lexicon is not None
     short = dataclasses.replace(lexicon, weight_N=lexicon.weight_N[:-1])
     for damaged in (short, dataclasses.replace(lexicon, places=1000)):
-        with pytest.raises(CalibrationError, match=r"lexicon|words"):
+        with pytest.raises(CalibrationError, match="lexicon"):
             Calibration.from_bytes(dataclasses.replace(calibration, lexicon=damaged).to_bytes())
 
 
@@ -43,7 +43,7 @@ def test_an_alignment_that_does_not_fit_is_refused(calibration):
     flat = dataclasses.replace(alignment, name_2A=alignment.name_2A[0])
     deep = dataclasses.replace(alignment, name_2A=np.stack([alignment.name_2A] * 2))
     for damaged in (short, flat, deep, dataclasses.replace(alignment, places=1000)):
-        with pytest.raises(CalibrationError, match=r"alignment|tokens"):
+        with pytest.raises(CalibrationError, match="alignment"):
             Calibration.from_bytes(dataclasses.replace(calibration, alignment=damaged).to_bytes())
 
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from sola_scale.backbone.reading import DIGITS, TOKENS, WORDS
+from sola_scale.backbone.reading import DIGITS, TOKEN_DIGITS, TOKENS, WORDS
 from sola_scale.keys import default_layout
-from sola_scale.keys.alignment import TOKEN_DIGITS
 from sola_scale.keys.judging import MEMBERS
 from sola_scale.keys.network import ENCODING
 
