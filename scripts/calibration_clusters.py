@@ -15,12 +15,14 @@ from calibration_subjects import Subjects
 
 NEIGHBOURS = 3
 """Relations drawn from this far up and down the list, where the related ones stand."""
-NEAR, FAR = 4, 3
-"""Relations of a cluster from among these, and from anywhere in the kind."""
+RIVALS, NEAR, FAR = 3, 2, 2
+"""Relations of a cluster beside the first: its rivals, such neighbours, and others of the kind."""
 TEXTS = 4
 """Wordings of a question: the prompt and three paraphrases."""
 TWINS = 0.35
 """Share of questions that are also asked of the subject's twin."""
+RIVAL_SHARE = 0.5
+"""Share of near misses from outside the cluster that ask for a rival of the relation, if it has any."""
 STRANGERS = 0.35
 """Share of questions with a near miss from outside the cluster: no edit is made for it."""
 
@@ -78,16 +80,24 @@ class Clusters:
         yield Question(key=(relation.title, subject), texts=texts, misses=misses)
 
     def stranger(self, kind: str, relation: Relation, subject: str) -> Miss:
-        """Ask something else about a subject, in any wording."""
-        other = self._rng.choice([item for item in self._relations[kind] if item is not relation])
+        """Ask something else about a subject, in any wording: half of the time what the relation is taken for."""
+        others = [item for item in self._relations[kind] if item is not relation]
+        rivals = [item for item in others if item.title in relation.rivals]
+        other = self._rng.choice(rivals if rivals and self._rng.random() < RIVAL_SHARE else others)
         text = self._rng.choice(other.draw(self._rng, TEXTS)).replace("[X]", subject)
         return Miss(key=(other.title, subject), text=text, kind="same-subject")
 
     def _choose(self, group: list[Relation]) -> list[Relation]:
+        """A relation, then what it is taken for: near misses are drawn from those that stand side by side."""
         weights = [relation.weight for relation in group]
         place = self._rng.choices(range(len(group)), weights)[0]
+        first = group[place]
+        rivals = [relation for relation in group if relation.title in first.rivals]
         near = group[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
-        near = self._rng.sample(near, min(NEAR, len(near)))
-        far = self._rng.choices(group, weights, k=FAR)
-        chosen = {relation.title: relation for relation in (*near, *far)}
-        return list(chosen.values())
+        chosen = [
+            first,
+            *self._rng.sample(rivals, min(RIVALS, len(rivals))),
+            *self._rng.sample(near, min(NEAR, len(near))),
+            *self._rng.choices(group, weights, k=FAR),
+        ]
+        return list({relation.title: relation for relation in chosen}.values())

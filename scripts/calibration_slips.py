@@ -7,11 +7,11 @@ import random
 import unicodedata
 from collections.abc import Callable
 
-SHARE = 0.12
+SHARE = 0.2
 """Share of wordings with a slip, of those that may have one."""
-_LONG = 7
+_LONG = 6
 """Letters of a word in which one can be wrong and all still know what is meant."""
-_KEPT = 4
+_KEPT = 1
 """Letters at the beginning of a word that are typed right."""
 
 
@@ -26,8 +26,7 @@ class Slips:
             lambda text: text.rstrip("?"),
             _without_accents,
             _other_apostrophe,
-            self._misspell,
-            self._misspell,
+            *[self._misspell] * 5,
         ]
 
     def among(self, texts: list[str]) -> list[str]:
