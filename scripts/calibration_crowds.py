@@ -43,10 +43,11 @@ class Crowds:
                 text=self._rng.choice(relation.draw(self._rng, TEXTS)).replace("[X]", other),
                 kind="same-relation",
             )
-            texts = [text.replace("[X]", subject) for text in relation.draw(self._rng, TEXTS)]
+            drawn = relation.draw(self._rng, TEXTS)
+            texts = [text.replace("[X]", subject) for text in drawn]
             yield Question(
                 key=(relation.title, subject),
                 texts=self._asides.among(self._slips.among(texts)),
-                misses=[near, self._clusters.stranger(kind, relation, subject)],
+                misses=[near, self._clusters.stranger(kind, relation, subject, near=drawn[0])],
                 aside=self._asides.sentence(),
             )

@@ -80,6 +80,16 @@ class Relation:
         forms = NAMED_WHO if self.who else NAMED
         return [form.format(name) for name in self.names for form in forms]
 
+    def closest(self, text: str) -> str:
+        """The wording, but for loose ones, that shares most words with a text: what differs then is what is asked."""
+        words = _words(text)
+
+        def alike(wording: str) -> float:
+            own = _words(wording)
+            return len(own & words) / len(own | words)
+
+        return max((*self.phrasings, *self.named()), key=alike)
+
     def draw(self, rng: random.Random, count: int) -> list[str]:
         """Draw a prompt and paraphrases of it: up to ``count`` different wordings, neither the first nor the last loose.
 
@@ -97,6 +107,10 @@ class Relation:
                 sources.insert(0, loose)
             drawn.update(dict.fromkeys(_next(sources)))
         return [_led(text, rng) for text in drawn]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.lower().rstrip("?").split())
 
 
 def _led(text: str, rng: random.Random) -> str:
