@@ -23,7 +23,7 @@ TWINS = 0.35
 """Share of questions that are also asked of the subject's twin."""
 RIVAL_SHARE = 0.6
 """Share of near misses from outside the cluster that ask for a rival of the relation, if it has any."""
-CLOSEST = 0.4
+CLOSEST = 0.3
 """Share of near misses, and of the prompts of a cluster's rivals, in the wording that differs least."""
 STRANGERS = 0.5
 """Share of questions with a near miss from outside the cluster: no edit is made for it."""

@@ -7,6 +7,7 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, G given simil
 directions.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -80,10 +81,7 @@ def threshold_on(
         views_NVD: the texts of ``corpus``, the views of the calibration.
         false_fire: the rate, as in ``choose_threshold``.
     """
-    keys = [
-        calibration.keys(views_NVD[start : start + _BLOCK].astype(np.float32))
-        for start in _starts(len(corpus))
-    ]
+    keys = [calibration.keys(views_NVD[block].astype(np.float32)) for block in _blocks(len(corpus))]
     retrieval_NR = np.concatenate([part.retrieval_BR.astype(np.float16) for part in keys]).astype(np.float32)
     verification_NM = np.concatenate([part.verification_BM for part in keys])
     lexicon = calibration.lexicon
@@ -94,27 +92,22 @@ def threshold_on(
     best_Q = np.concatenate(
         [
             calibration.score_batch(
-                verification_NM[problems.query_Q[start : start + _BLOCK]],
-                verification_NM[problems.candidate_Qk[start : start + _BLOCK]],
-                problems.distance_Qk[start : start + _BLOCK],
-                np.ones(problems.distance_Qk[start : start + _BLOCK].shape, np.bool_),
+                verification_NM[problems.query_Q[block]],
+                verification_NM[problems.candidate_Qk[block]],
+                problems.distance_Qk[block],
+                np.ones_like(problems.label_Qk[block]),
             ).max(axis=1)
-            for start in _starts(len(problems))
+            for block in _blocks(len(problems))
         ]
     )
     unknown_Q = ~problems.known_Q
     return choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
 
 
-def _starts(count: int) -> range:
-    return range(0, count, _BLOCK)
-
-
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
     """What is known of candidates beside encodings: retrieval cosine, then the likeness of the words, ``[Q, k, G]``."""
     parts = []
-    for start in range(0, len(problems), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in _blocks(len(problems)):
         query = words.at(problems.query_Q[block]).at(_ALL, None)
         likeness = lexicon.likeness(query, words.at(problems.candidate_Qk[block]))
         cosine_Qk1 = (1 - 0.5 * problems.distance_Qk[block] ** 2)[..., None]
@@ -182,14 +175,10 @@ def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floati
     logits, features = [], []
     (matcher,), align = matched
     encoded_NZ = np.concatenate(
-        [
-            matcher.encoder(views_NVD[start : start + _BLOCK].astype(np.float32))
-            for start in range(0, len(views_NVD), _BLOCK)
-        ]
+        [matcher.encoder(views_NVD[block].astype(np.float32)) for block in _blocks(len(views_NVD))]
     )
     digits_NT = views_NVD[:, align.view, : align.dim]
-    for start in range(0, len(examples.query_Q), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in _blocks(len(examples.query_Q)):
         query_Q, candidate_Qk = examples.query_Q[block], examples.candidate_Qk[block]
         query_tokens = align.read(digits_NT[query_Q]).at(_ALL, None)
         aligned_QkF = align.likeness(query_tokens, align.read(digits_NT[candidate_Qk]))
@@ -204,6 +193,10 @@ def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floati
         logits.append(evidence.logit_Bk)
         features.append(listwise_features(evidence, rivals_Qkk))
     return np.concatenate(logits), np.concatenate(features)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 def _best_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:
