@@ -14,19 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys.alignment import FEATURES
-from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
 from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
 from sola_scale.keys.pairs import KINDS
 from sola_scale.keys.perceptron import fit_perceptron
-from sola_scale.keys.problems import Problems, pose
+from sola_scale.keys.problems import Problems
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 MEMBERS = 3
 """Matchers from different starts: how well they tell relations apart that they never met varies from one to the next."""
 _NEAR_MISS_WEIGHT = np.float32(4)
+_LEAST_THRESHOLD = float(1 / (1 + _NEAR_MISS_WEIGHT))
+"""Probability that a near miss is given which is as likely as not: it weighs so much more."""
 _ALL_COVERED = 0.999
 _BLOCK = 512
 _ALL = slice(None)
@@ -70,40 +71,6 @@ def fit_judgement(
     return Judgement(matched, listed.fit(seed), threshold)
 
 
-def threshold_on(
-    calibration: Calibration, corpus: Corpus, views_NVD: NDArray[np.floating], *, false_fire: float
-) -> float:
-    """The threshold that a calibration needs on a corpus which it was not fitted on.
-
-    Args:
-        calibration: whose probabilities are judged; its own threshold has no say.
-        corpus: questions of the kind that will be asked.
-        views_NVD: the texts of ``corpus``, the views of the calibration.
-        false_fire: the rate, as in ``choose_threshold``.
-    """
-    keys = [calibration.keys(views_NVD[block].astype(np.float32)) for block in _blocks(len(corpus))]
-    retrieval_NR = np.concatenate([part.retrieval_BR.astype(np.float16) for part in keys]).astype(np.float32)
-    verification_NM = np.concatenate([part.verification_BM for part in keys])
-    lexicon = calibration.lexicon
-    assert lexicon is not None
-    problems = pose(corpus, retrieval_NR)
-    words = lexicon.read(views_NVD[:, lexicon.view, : lexicon.dim])
-    near_Qk = _near_misses(corpus, problems, given_of(problems, words, lexicon))
-    best_Q = np.concatenate(
-        [
-            calibration.score_batch(
-                verification_NM[problems.query_Q[block]],
-                verification_NM[problems.candidate_Qk[block]],
-                problems.distance_Qk[block],
-                np.ones_like(problems.label_Qk[block]),
-            ).max(axis=1)
-            for block in _blocks(len(problems))
-        ]
-    )
-    unknown_Q = ~problems.known_Q
-    return choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
-
-
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
     """What is known of candidates beside encodings: retrieval cosine, then the likeness of the words, ``[Q, k, G]``."""
     parts = []
@@ -123,7 +90,7 @@ def choose_threshold(best_Q: Floats, role_Q: Ints, false_fire: float) -> float:
     other words, what an edit in the store asks, and does not know it (of the 13 most probable strangers among 13,234,
     8 did), so that a tenth would be set by wrong labels.
     """
-    needed = [0.5]
+    needed = [_LEAST_THRESHOLD]
     for role in np.unique(role_Q):
         rate = false_fire if role < ASKED - 1 else false_fire / 5
         needed.append(float(np.quantile(best_Q[role_Q == role], 1 - rate, method="higher")))
