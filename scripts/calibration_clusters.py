@@ -15,13 +15,17 @@ from calibration_subjects import Subjects
 
 NEIGHBOURS = 3
 """Relations drawn from this far up and down the list, where the related ones stand."""
-NEAR, FAR = 4, 3
-"""Relations of a cluster from among these, and from anywhere in the kind."""
+RIVALS, NEAR, FAR = 3, 2, 2
+"""Relations of a cluster beside the first: its rivals, such neighbours, and others of the kind."""
 TEXTS = 4
 """Wordings of a question: the prompt and three paraphrases."""
 TWINS = 0.35
 """Share of questions that are also asked of the subject's twin."""
-STRANGERS = 0.35
+RIVAL_SHARE = 0.6
+"""Share of near misses from outside the cluster that ask for a rival of the relation, if it has any."""
+CLOSEST = 0.3
+"""Share of near misses, and of the prompts of a cluster's rivals, in the wording that differs least."""
+STRANGERS = 0.5
 """Share of questions with a near miss from outside the cluster: no edit is made for it."""
 
 
@@ -45,6 +49,10 @@ class Clusters:
         twin = self._subjects.twin(kind, subject)
         chosen = self._choose(self._relations[kind])
         drawn = [relation.draw(self._rng, TEXTS) for relation in chosen]
+        for place, relation in enumerate(chosen[1:], 1):
+            if relation.title in chosen[0].rivals and self._rng.random() < CLOSEST:
+                closest = relation.closest(drawn[0][0])
+                drawn[place] = list(dict.fromkeys([closest, *drawn[place]]))[:TEXTS]
         for place, relation in enumerate(chosen):
             others = {place - 1, (place + 1) % len(chosen), self._rng.randrange(len(chosen)) - 1}
             misses = [
@@ -69,7 +77,7 @@ class Clusters:
     ) -> Iterator[Question]:
         subject, twin = subjects
         if self._rng.random() < STRANGERS:
-            misses.append(self.stranger(kind, relation, subject))
+            misses.append(self.stranger(kind, relation, subject, near=texts[0]))
         if self._rng.random() < TWINS:
             key, text = (relation.title, twin), texts[0].replace("[X]", twin)
             misses.append(Miss(key=key, text=text, kind="same-relation"))
@@ -77,17 +85,28 @@ class Clusters:
         texts = self._asides.among(self._slips.among([text.replace("[X]", subject) for text in texts]))
         yield Question(key=(relation.title, subject), texts=texts, misses=misses)
 
-    def stranger(self, kind: str, relation: Relation, subject: str) -> Miss:
-        """Ask something else about a subject, in any wording."""
-        other = self._rng.choice([item for item in self._relations[kind] if item is not relation])
-        text = self._rng.choice(other.draw(self._rng, TEXTS)).replace("[X]", subject)
-        return Miss(key=(other.title, subject), text=text, kind="same-subject")
+    def stranger(self, kind: str, relation: Relation, subject: str, *, near: str) -> Miss:
+        """Ask something else about a subject, now and then in the wording that differs least from ``near``."""
+        others = [item for item in self._relations[kind] if item is not relation]
+        rivals = [item for item in others if item.title in relation.rivals]
+        other = self._rng.choice(rivals if rivals and self._rng.random() < RIVAL_SHARE else others)
+        if self._rng.random() < CLOSEST:
+            text = other.closest(near)
+        else:
+            text = self._rng.choice(other.draw(self._rng, TEXTS))
+        return Miss(key=(other.title, subject), text=text.replace("[X]", subject), kind="same-subject")
 
     def _choose(self, group: list[Relation]) -> list[Relation]:
+        """A relation, then what it is taken for: near misses are drawn from those that stand side by side."""
         weights = [relation.weight for relation in group]
         place = self._rng.choices(range(len(group)), weights)[0]
+        first = group[place]
+        rivals = [relation for relation in group if relation.title in first.rivals]
         near = group[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
-        near = self._rng.sample(near, min(NEAR, len(near)))
-        far = self._rng.choices(group, weights, k=FAR)
-        chosen = {relation.title: relation for relation in (*near, *far)}
-        return list(chosen.values())
+        chosen = [
+            first,
+            *self._rng.sample(rivals, min(RIVALS, len(rivals))),
+            *self._rng.sample(near, min(NEAR, len(near))),
+            *self._rng.choices(group, weights, k=FAR),
+        ]
+        return list({relation.title: relation for relation in chosen}.values())

@@ -17,7 +17,7 @@ TEXTS = 3
 
 
 class Crowds:
-    """Draws crowds, relation after relation."""
+    """Draws crowds."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class Crowds:
         self._rng, self._subjects, self._asides, self._clusters = rng, subjects, asides, clusters
         self._slips = Slips(rng)
         self._places = [(kind, relation) for kind, group in relations.items() for relation in group]
-        rng.shuffle(self._places)
+        self._weights = [relation.weight for _, relation in self._places]
 
-    def crowd(self, number: int) -> Iterator[Question]:
-        """Ask the next relation of a crowd of subjects."""
-        kind, relation = self._places[number % len(self._places)]
+    def crowd(self) -> Iterator[Question]:
+        """Ask a relation of a crowd of subjects."""
+        ((kind, relation),) = self._rng.choices(self._places, self._weights)
         subjects = self._subjects.crowd(kind, CROWD)
         for place, subject in enumerate(subjects):
             other = subjects[place - 1]
@@ -43,10 +43,11 @@ class Crowds:
                 text=self._rng.choice(relation.draw(self._rng, TEXTS)).replace("[X]", other),
                 kind="same-relation",
             )
-            texts = [text.replace("[X]", subject) for text in relation.draw(self._rng, TEXTS)]
+            drawn = relation.draw(self._rng, TEXTS)
+            texts = [text.replace("[X]", subject) for text in drawn]
             yield Question(
                 key=(relation.title, subject),
                 texts=self._asides.among(self._slips.among(texts)),
-                misses=[near, self._clusters.stranger(kind, relation, subject)],
+                misses=[near, self._clusters.stranger(kind, relation, subject, near=drawn[0])],
                 aside=self._asides.sentence(),
             )

@@ -45,9 +45,12 @@ NAMED_WHO = (
 """The same, if a person or a body answers."""
 LEADS = ("It is", "That is", "The answer is")
 """What may follow a question and have the answer follow: "Where was [X] born? It is"."""
-NAMED_SHARE, LOOSE_SHARE, LEAD_SHARE = 0.35, 0.55, 0.05
+NAMED_SHARE, LOOSE_SHARE, LEAD_SHARE = 0.35, 0.25, 0.05
 """Shares of wordings by the relation's name, of loose ones where there are any and they may stand, of questions with a
 lead."""
+WELL_WORDED = 40
+"""Wordings beyond which a relation is not drawn more often still: what people ask most must not drown among what they hardly
+ever do, and the ten commonest relations must not drown all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +67,28 @@ class Relation:
     """Wordings, with [X] for the subject."""
     loose: tuple[str, ...]
     """Indirect wordings, which can be a paraphrase and never the prompt of an edit."""
+    rivals: tuple[str, ...] = ()
+    """Titles of relations that it is easily taken for."""
 
     @property
     def weight(self) -> float:
-        """How often it is drawn: what has many wordings is asked often."""
-        return min(len(self.phrasings), 16) ** 1.5
+        """How often it is drawn: what can be worded in many ways is what people ask most."""
+        return min(len(self.phrasings), WELL_WORDED) ** 1.5
 
     def named(self) -> list[str]:
         """The wordings by its names."""
         forms = NAMED_WHO if self.who else NAMED
         return [form.format(name) for name in self.names for form in forms]
+
+    def closest(self, text: str) -> str:
+        """The wording, but for loose ones, that shares most words with a text: what differs then is what is asked."""
+        words = _words(text)
+
+        def alike(wording: str) -> float:
+            own = _words(wording)
+            return len(own & words) / len(own | words)
+
+        return max((*self.phrasings, *self.named()), key=alike)
 
     def draw(self, rng: random.Random, count: int) -> list[str]:
         """Draw a prompt and paraphrases of it: up to ``count`` different wordings, neither the first nor the last loose.
@@ -94,6 +109,10 @@ class Relation:
         return [_led(text, rng) for text in drawn]
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.lower().rstrip("?").split())
+
+
 def _led(text: str, rng: random.Random) -> str:
     led = text.endswith("?") and rng.random() < LEAD_SHARE
     return f"{text} {rng.choice(LEADS)}" if led else text
@@ -110,18 +129,34 @@ def read_relations() -> dict[str, list[Relation]]:
     """Kind → relations, related ones side by side.
 
     Raises:
-        ValueError: two relations of a kind share a wording: nobody could tell which of them is asked.
+        ValueError: two relations of a kind share a wording: nobody could tell which of them is asked; or there is no such
+            rival.
     """
     relations: dict[str, list[Relation]] = {}
+    rivals = _read_rivals()
     for path in sorted((HERE / "relations").glob("*.txt")):
         for title, lines in read_sections(path).items():
-            relations.setdefault(title.split(" / ")[0], []).append(_relation(title, lines))
+            relation = _relation(title, lines, tuple(rivals.pop(title, ())))
+            relations.setdefault(title.split(" / ")[0], []).append(relation)
+    if rivals:
+        raise ValueError(f"rivals.txt names relations that there are not: {sorted(rivals)}")
     for group in relations.values():
         _check(group)
     return relations
 
 
-def _relation(title: str, lines: list[str]) -> Relation:
+def _read_rivals() -> dict[str, list[str]]:
+    """The rivals of every relation that has any."""
+    rivals: dict[str, dict[str, None]] = {}
+    for kind, lines in read_sections(HERE / "rivals.txt").items():
+        for line in lines:
+            titles = [f"{kind} / {name.strip()}" for name in line.split("|")]
+            for title in titles:
+                rivals.setdefault(title, {}).update(dict.fromkeys(one for one in titles if one != title))
+    return {title: list(others) for title, others in rivals.items()}
+
+
+def _relation(title: str, lines: list[str], rivals: tuple[str, ...]) -> Relation:
     named = [line for line in lines if line.startswith("=")]
     return Relation(
         title=title,
@@ -129,6 +164,7 @@ def _relation(title: str, lines: list[str]) -> Relation:
         who=any(line.startswith("=who ") for line in named),
         phrasings=tuple(line for line in lines if line[0] not in "=~"),
         loose=tuple(line[2:] for line in lines if line.startswith("~ ")),
+        rivals=rivals,
     )
 
 

@@ -1,4 +1,4 @@
-"""Slips: how a question is typed in haste, with small letters, without its mark, or with a letter wrong.
+"""Slips: how a question is typed in haste: with small letters, without its mark, with a letter or a small word wrong.
 
 A slip is to leave a name known as that name: single letters and numbers stay, and so does how a word begins.
 """
@@ -7,12 +7,15 @@ import random
 import unicodedata
 from collections.abc import Callable
 
-SHARE = 0.12
+SHARE = 0.2
 """Share of wordings with a slip, of those that may have one."""
-_LONG = 7
+_LONG = 6
 """Letters of a word in which one can be wrong and all still know what is meant."""
-_KEPT = 4
+_KEPT = 1
 """Letters at the beginning of a word that are typed right."""
+
+SMALL = ("the", "a", "an", "of", "in", "for", "to", "at", "on")
+"""Words of which one can be missing or wrong."""
 
 
 class Slips:
@@ -26,8 +29,8 @@ class Slips:
             lambda text: text.rstrip("?"),
             _without_accents,
             _other_apostrophe,
-            self._misspell,
-            self._misspell,
+            *[self._misspell] * 5,
+            *[self._omit] * 2,
         ]
 
     def among(self, texts: list[str]) -> list[str]:
@@ -56,6 +59,15 @@ class Slips:
             ]
         )
         return " ".join(words)
+
+    def _omit(self, text: str) -> str:
+        """Drop a small word, or put another one in its place, as who writes in a foreign tongue does."""
+        words = text.split(" ")
+        small = [place for place, word in enumerate(words) if word in SMALL]
+        if not small:
+            return text
+        words[self._rng.choice(small)] = self._rng.choice(("", *SMALL))
+        return " ".join(word for word in words if word)
 
 
 def _without_accents(text: str) -> str:

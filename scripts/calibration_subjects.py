@@ -100,6 +100,13 @@ class Subjects:
 
     def _alter(self, kind: str, subject: str) -> str:
         """Exchange a word, or a number, or the letter that numbers it; now and then drop one, or add one."""
+        for _ in range(_TRIES):
+            altered = self._alter_once(kind, subject)
+            if altered != subject and _is_name(altered, subject):
+                return altered
+        raise ValueError(f"no twin of {subject}")
+
+    def _alter_once(self, kind: str, subject: str) -> str:
         words = subject.split()
         place = self._rng.randrange(len(words))
         draw = self._rng.random()
@@ -109,19 +116,23 @@ class Subjects:
             words.insert(place + 1, self._other(kind, place + 1))
         else:
             words[place] = self._other_for(words[place], kind, place)
-        altered = " ".join(words)
-        # what is left of a name must still begin and end like one: "Ulrich of" is none
-        whole = all(altered.split()[end][0].islower() == subject.split()[end][0].islower() for end in (0, -1))
-        return altered if altered != subject and whole else self.fill(self._rng.choice(self._forms[kind]))
+        return " ".join(words)
 
     def _other_for(self, word: str, kind: str, place: int) -> str:
         if word.isdigit():
-            return str(self._rng.randint(2, 2999))
-        if len(word) == 1 and word.isalpha():
-            return self._rng.choice("bcdefg" if word.islower() else "ABCDEFGHJKLM")
+            return self._other_number(word)
         if word in _ROMAN:
             return self._rng.choice(_ROMAN)
+        if len(word) == 1 and word.isalpha():
+            return self._rng.choice("bcdefg" if word.islower() else "ABCDEFGHJKLM")
         return self._other(kind, place)
+
+    def _other_number(self, number: str) -> str:
+        """Another number, half of the time with the same digits but one."""
+        if self._rng.random() < 0.5:
+            return str(self._rng.randint(2, 2999))
+        place = self._rng.randrange(len(number))
+        return number[:place] + self._rng.choice("123456789") + number[place + 1 :]
 
     def _other(self, kind: str, place: int) -> str:
         """A word such as stands there in the kind's subjects."""
@@ -134,6 +145,13 @@ class Subjects:
 
     def _stem(self) -> str:
         return self._word(self._rng.choice(["last", "city", "made"]))
+
+
+def _is_name(altered: str, subject: str) -> bool:
+    """Whether what is left begins and ends as the name did, and is more than its number: "Ulrich of" and "III" are none."""
+    ends = [(altered.split()[end][0], subject.split()[end][0]) for end in (0, -1)]
+    numbered = len(altered) == 1 or altered in _ROMAN
+    return not numbered and all(new.islower() == old.islower() for new, old in ends)
 
 
 def _places() -> dict[str, list[str]]:

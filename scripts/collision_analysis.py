@@ -14,7 +14,6 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +35,16 @@ from sola_scale.analysis.trial import Trial
 from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
 from sola_scale.keys import Calibration, default_calibration, default_pairs
 from sola_scale.keys.corpus import corpus_of
+from sola_scale.keys.default import FALSE_FIRE
 from sola_scale.keys.fitting import embedding_of, fit_from_views
-from sola_scale.keys.judging import threshold_on
 from sola_scale.keys.layout import default_layout
 from sola_scale.keys.paper import ALPHA
 
 ABLATION_LAYERS = (1, 2, 4, 8, 12, 16, 20, 24, 26, 29)
 """Layers whose every pooling is tried; the last is the input of the last layer, where SoLA's router may also sit."""
 
-OWN_FALSE_FIRE = 0.05
-"""Near misses of the public fitting sets that may fire a calibration fitted on own pairs alone, whose own near misses are
-harder than any that were met. Many of them ask the same ("is known for", "works as"), and would set a lower rate."""
+PUBLIC_FALSE_FIRE = 0.03
+"""Near misses that may fire a calibration of public and own pairs: two in three are own ones, which are harder than any met."""
 
 
 class Reporter:
@@ -117,13 +115,9 @@ def _calibration(
         layout,
         embedding_ND=embedding_of(backbone),
         model=model,
+        false_fire=FALSE_FIRE if arguments.fit == "own" else PUBLIC_FALSE_FIRE,
         note=f"{note}; views in {arguments.fit_dtype}",
     )
-    if arguments.fit == "own":
-        unseen = corpus_of(read_fitting_pairs(arguments.data, own=0))
-        unseen_NVD = cache.get(unseen.texts, lambda done, total: report("views of unseen pairs", done, total))
-        threshold = threshold_on(calibration, unseen, unseen_NVD, false_fire=OWN_FALSE_FIRE)
-        calibration = replace(calibration, threshold=threshold, false_fire=OWN_FALSE_FIRE)
     (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
     return calibration
 

@@ -19,14 +19,11 @@ from calibration_asides import Asides
 from calibration_clusters import Clusters
 from calibration_crowds import Crowds
 from calibration_questions import Book
-from calibration_relations import Relation, read_relations
+from calibration_relations import read_relations
 from calibration_subjects import Subjects
 
 LONG = 0.35
 """Share of clusters about long subjects."""
-WELL_WORDED = 22
-"""Relations with so many wordings are kept as often as they are drawn, others in proportion: what can be worded in many ways
-is what people ask most, and must not drown among what they hardly ever do."""
 
 
 def make_pairs(clusters: int, crowds: int, seed: int) -> Iterator[dict[str, object]]:
@@ -38,16 +35,9 @@ def make_pairs(clusters: int, crowds: int, seed: int) -> Iterator[dict[str, obje
     crowd = Crowds(rng, subjects, relations, asides, cluster)
     for number in range(clusters):
         book.enter(cluster.cluster(long=rng.random() < LONG))
-        for place in range(number * crowds // clusters, (number + 1) * crowds // clusters):
-            book.enter(crowd.crowd(place))
-    return _thin(book.pairs(), relations, random.Random(seed + 1))
-
-
-def _thin(
-    pairs: Iterator[dict[str, object]], relations: dict[str, list[Relation]], rng: random.Random
-) -> Iterator[dict[str, object]]:
-    wordings = {relation.title: len(relation.phrasings) for group in relations.values() for relation in group}
-    return (pair for pair in pairs if rng.random() < min(1, wordings[str(pair["relation"])] / WELL_WORDED))
+        for _ in range(number * crowds // clusters, (number + 1) * crowds // clusters):
+            book.enter(crowd.crowd())
+    return book.pairs()
 
 
 def main() -> None:
@@ -57,9 +47,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="file to write, .jsonl or .jsonl.gz")
     parser.add_argument(
-        "--clusters", type=int, default=3200, help="clusters of near misses, some eight questions each"
+        "--clusters", type=int, default=2500, help="clusters of near misses, some eight questions each"
     )
-    parser.add_argument("--crowds", type=int, default=2100, help="crowds of six subjects, one relation each")
+    parser.add_argument("--crowds", type=int, default=1600, help="crowds of six subjects, one relation each")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     pairs = make_pairs(arguments.clusters, arguments.crowds, arguments.seed)

@@ -224,7 +224,7 @@ class _Builder:
         return self._edits.setdefault(prompt, fact)
 
 
-def read_fitting_pairs(folder: Path, *, questions: int = 5000, own: int | None = None) -> list[Pairs]:
+def read_fitting_pairs(folder: Path, *, questions: int = 10_000, own: int | None = None) -> list[Pairs]:
     """Pairs for fitting: CounterFact (train) and MQuAKE, both with their subjects crossed, and the shipped pairs.
 
     Args:

@@ -11,6 +11,9 @@ from sola_scale.keys.pairs import Pairs, default_pairs
 
 MAX_PAIRS = 2000
 """Questions fitted on for another model: about 8,000 prompts, minutes on a CPU."""
+FALSE_FIRE = 0.1
+"""Near misses of the shipped questions that may fire: they are worded as closely as can be, ask for what is most easily taken for
+another, and are judged by what has never met their relation. Of the near misses in public sets fewer fire: see docs/routing.md."""
 BLOCK = 12
 """Consecutive pairs taken together."""
 _FILE = "smollm2.safetensors"
@@ -42,6 +45,7 @@ def default_calibration(
     return fit_calibration(
         backbone,
         chosen,
+        false_fire=FALSE_FIRE,
         layout=layout,
         seed=seed,
         note=f"fitted from {len(chosen)} of the shipped questions",

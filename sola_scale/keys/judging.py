@@ -7,25 +7,27 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, G given simil
 directions.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys.alignment import FEATURES
-from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
 from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
 from sola_scale.keys.pairs import KINDS
 from sola_scale.keys.perceptron import fit_perceptron
-from sola_scale.keys.problems import Problems, pose
+from sola_scale.keys.problems import Problems
 from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 MEMBERS = 3
 """Matchers from different starts: how well they tell relations apart that they never met varies from one to the next."""
 _NEAR_MISS_WEIGHT = np.float32(4)
+_LEAST_THRESHOLD = float(1 / (1 + _NEAR_MISS_WEIGHT))
+"""Probability that a near miss is given which is as likely as not: it weighs so much more."""
 _ALL_COVERED = 0.999
 _BLOCK = 512
 _ALL = slice(None)
@@ -69,52 +71,10 @@ def fit_judgement(
     return Judgement(matched, listed.fit(seed), threshold)
 
 
-def threshold_on(
-    calibration: Calibration, corpus: Corpus, views_NVD: NDArray[np.floating], *, false_fire: float
-) -> float:
-    """The threshold that a calibration needs on a corpus which it was not fitted on.
-
-    Args:
-        calibration: whose probabilities are judged; its own threshold has no say.
-        corpus: questions of the kind that will be asked.
-        views_NVD: the texts of ``corpus``, the views of the calibration.
-        false_fire: the rate, as in ``choose_threshold``.
-    """
-    keys = [
-        calibration.keys(views_NVD[start : start + _BLOCK].astype(np.float32))
-        for start in _starts(len(corpus))
-    ]
-    retrieval_NR = np.concatenate([part.retrieval_BR.astype(np.float16) for part in keys]).astype(np.float32)
-    verification_NM = np.concatenate([part.verification_BM for part in keys])
-    lexicon = calibration.lexicon
-    assert lexicon is not None
-    problems = pose(corpus, retrieval_NR)
-    words = lexicon.read(views_NVD[:, lexicon.view, : lexicon.dim])
-    near_Qk = _near_misses(corpus, problems, given_of(problems, words, lexicon))
-    best_Q = np.concatenate(
-        [
-            calibration.score_batch(
-                verification_NM[problems.query_Q[start : start + _BLOCK]],
-                verification_NM[problems.candidate_Qk[start : start + _BLOCK]],
-                problems.distance_Qk[start : start + _BLOCK],
-                np.ones(problems.distance_Qk[start : start + _BLOCK].shape, np.bool_),
-            ).max(axis=1)
-            for start in _starts(len(problems))
-        ]
-    )
-    unknown_Q = ~problems.known_Q
-    return choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
-
-
-def _starts(count: int) -> range:
-    return range(0, count, _BLOCK)
-
-
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
     """What is known of candidates beside encodings: retrieval cosine, then the likeness of the words, ``[Q, k, G]``."""
     parts = []
-    for start in range(0, len(problems), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in _blocks(len(problems)):
         query = words.at(problems.query_Q[block]).at(_ALL, None)
         likeness = lexicon.likeness(query, words.at(problems.candidate_Qk[block]))
         cosine_Qk1 = (1 - 0.5 * problems.distance_Qk[block] ** 2)[..., None]
@@ -130,7 +90,7 @@ def choose_threshold(best_Q: Floats, role_Q: Ints, false_fire: float) -> float:
     other words, what an edit in the store asks, and does not know it (of the 13 most probable strangers among 13,234,
     8 did), so that a tenth would be set by wrong labels.
     """
-    needed = [0.5]
+    needed = [_LEAST_THRESHOLD]
     for role in np.unique(role_Q):
         rate = false_fire if role < ASKED - 1 else false_fire / 5
         needed.append(float(np.quantile(best_Q[role_Q == role], 1 - rate, method="higher")))
@@ -182,14 +142,10 @@ def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floati
     logits, features = [], []
     (matcher,), align = matched
     encoded_NZ = np.concatenate(
-        [
-            matcher.encoder(views_NVD[start : start + _BLOCK].astype(np.float32))
-            for start in range(0, len(views_NVD), _BLOCK)
-        ]
+        [matcher.encoder(views_NVD[block].astype(np.float32)) for block in _blocks(len(views_NVD))]
     )
     digits_NT = views_NVD[:, align.view, : align.dim]
-    for start in range(0, len(examples.query_Q), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in _blocks(len(examples.query_Q)):
         query_Q, candidate_Qk = examples.query_Q[block], examples.candidate_Qk[block]
         query_tokens = align.read(digits_NT[query_Q]).at(_ALL, None)
         aligned_QkF = align.likeness(query_tokens, align.read(digits_NT[candidate_Qk]))
@@ -204,6 +160,10 @@ def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floati
         logits.append(evidence.logit_Bk)
         features.append(listwise_features(evidence, rivals_Qkk))
     return np.concatenate(logits), np.concatenate(features)
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 def _best_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:

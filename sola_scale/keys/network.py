@@ -17,7 +17,7 @@ from sola_scale.keys.whitening import Whitening
 
 KEPT, INNER, ENCODING = 64, 256, 48
 """Numbers made of a view, width of the hidden layer, and of what comes out."""
-HIDDEN = (128, 64)
+HIDDEN = (384, 128)
 """Hidden layers of the pair scorer."""
 ALIGNED = 32
 """Numbers of a token's vector."""

@@ -5,7 +5,7 @@ import pytest
 
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.corpus import ASKED, corpus_of
-from sola_scale.keys.judging import choose_threshold, threshold_on
+from sola_scale.keys.judging import choose_threshold
 from tests.keys import synthetic
 
 
@@ -45,11 +45,3 @@ def test_a_rate_outside_zero_and_one_is_refused(corpus, views, rate):
     """The false-fire rate is a rate."""
     with pytest.raises(CalibrationError, match="rate"):
         synthetic.fit(corpus, views, false_fire=rate)
-
-
-def test_a_threshold_can_be_set_on_questions_that_nothing_was_fitted_on(calibration):
-    """The threshold that other questions need keeps their near misses to the rate, and a stricter rate raises it."""
-    corpus = synthetic.corpus()
-    views = synthetic.views_of(corpus, seed=3)
-    loose, strict = (threshold_on(calibration, corpus, views, false_fire=rate) for rate in (0.2, 0.02))
-    assert 0.5 < loose <= strict <= 1
