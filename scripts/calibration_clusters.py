@@ -88,7 +88,7 @@ class Clusters:
     def stranger(self, kind: str, relation: Relation, subject: str, *, near: str) -> Miss:
         """Ask something else about a subject, now and then in the wording that differs least from ``near``."""
         others = [item for item in self._relations[kind] if item is not relation]
-        rivals = [item for item in others if item.title in relation.rivals]
+        rivals = _rivals(relation, others)
         other = self._rng.choice(rivals if rivals and self._rng.random() < RIVAL_SHARE else others)
         if self._rng.random() < CLOSEST:
             text = other.closest(near)
@@ -101,7 +101,7 @@ class Clusters:
         weights = [relation.weight for relation in group]
         place = self._rng.choices(range(len(group)), weights)[0]
         first = group[place]
-        rivals = [relation for relation in group if relation.title in first.rivals]
+        rivals = _rivals(first, group)
         near = group[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
         chosen = [
             first,
@@ -110,3 +110,7 @@ class Clusters:
             *self._rng.choices(group, weights, k=FAR),
         ]
         return list({relation.title: relation for relation in chosen}.values())
+
+
+def _rivals(relation: Relation, group: list[Relation]) -> list[Relation]:
+    return [other for other in group if other.title in relation.rivals]
