@@ -113,7 +113,7 @@ def fit_from_views(
         views_NVD[:, early].astype(np.float32), corpus.question_N, view=early, dim=layout.retrieval_dim
     )
     words = place[layout.words]
-    lexicon = fit_lexicon(views_NVD[:, words], view=words)
+    lexicon = fit_lexicon(views_NVD[:, words], corpus.subject_N, view=words)
     problems = pose(corpus, _retrieve(retrieval, views_NVD))
     judgement = fit_judgement(
         corpus,

@@ -25,7 +25,7 @@ from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 MEMBERS = 3
 """Matchers from different starts: how well they tell relations apart that they never met varies from one to the next."""
-_NEAR_MISS_WEIGHT = np.float32(4)
+_NEAR_MISS_WEIGHT = np.float32(2)
 _LEAST_THRESHOLD = float(1 / (1 + _NEAR_MISS_WEIGHT))
 """Probability that a near miss is given which is as likely as not: it weighs so much more."""
 _ALL_COVERED = 0.999
