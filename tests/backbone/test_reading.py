@@ -46,9 +46,10 @@ def test_words_survive_half_precision(prompt):
         word.number % DIGIT**2 for word in words
     ]
     assert [high < 0 for high, *_ in row[: len(words)]] == [word.name for word in words]
-    assert [sum(digit * DIGIT**place for place, digit in enumerate(letters)) for _, _, *letters in row[: len(words)]] == [
-        word.letters for word in words
-    ]
+    assert [
+        sum(digit * DIGIT**place for place, digit in enumerate(letters))
+        for _, _, *letters in row[: len(words)]
+    ] == [word.letters for word in words]
     assert not row[len(words) :].any()
 
 

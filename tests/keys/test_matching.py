@@ -9,6 +9,7 @@ from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.evidence import Evidence, listwise_features, rivalry, verdict
 from sola_scale.keys.matcher import compare, cosines
 from sola_scale.keys.matching import Examples, Texts, _Network, fit_matchers
+from sola_scale.keys.teaching import Lessons
 from sola_scale.keys.whitening import Whitening
 
 TEXTS, VIEWS, WIDTH = 60, 3, 24
@@ -27,7 +28,7 @@ def texts(views) -> Texts:
     rng = np.random.default_rng(3)
     there = np.arange(5) < rng.integers(1, 6, size=TEXTS)[:, None]
     token = rng.integers(VOCABULARY, size=there.shape) * there
-    whitening = Whitening.of(views, [0, 2])
+    whitening = Whitening.of(views, [0, 2], np.arange(TEXTS) % 6)
     return Texts(
         white_NEP=whitening(views),
         whitening=whitening,
@@ -35,6 +36,7 @@ def texts(views) -> Texts:
         token_view=1,
         places=5,
         embedding_ND=torch.from_numpy(rng.normal(size=(VOCABULARY, 16)).astype(np.float32)),
+        lessons=Lessons(np.arange(TEXTS) % 6 - 1, np.array([0, 0, 0, 1, 1])),
     )
 
 
@@ -95,10 +97,19 @@ def test_the_callers_random_state_and_threads_stay(texts, examples):
     assert torch.get_num_threads() == threads
 
 
-def test_whitened_views_have_unit_variance_and_no_correlation(texts):
-    """Every direction of a whitened view varies by one and with no other."""
-    white = texts.white_NEP.float().numpy()[:, 1]
-    np.testing.assert_allclose(np.cov(white.T), np.eye(WIDTH), atol=0.02)
+def test_whitened_views_vary_alike_inside_relations_and_part_them():
+    """However views are stretched, whitened ones vary by about one inside a relation, and most between relations at first."""
+    rng = np.random.default_rng(4)
+    relation = np.arange(3000) % 5
+    views = rng.normal(size=(3000, 1, 8)) * np.array([50, 20, 10, 5, 3, 2, 1, 0.5])
+    views[:, 0, 6] += relation * 0.8
+    white = Whitening.of(views.astype(np.float32), [0], relation)(views).float().numpy()[:, 0]
+    inside = np.concatenate(
+        [white[relation == one] - white[relation == one].mean(axis=0) for one in range(5)]
+    )
+    np.testing.assert_allclose(np.cov(inside.T), np.eye(8), atol=0.3)
+    means = np.stack([white[relation == one].mean(axis=0) for one in range(5)])
+    assert means[:, 0].std() > 10 * means[:, 1:].std(axis=0).max()
 
 
 def test_comparing_is_symmetric():
