@@ -22,8 +22,9 @@ _BATCH = (32, 512)
 _EPOCHS, _STEPS = (2, 24), 1300
 """Passes over the problems: as many as make so many steps, within these bounds."""
 _RATE, _DECAY = 2e-3, 0.05
-_TAUGHT_RATE = 0.3
-"""Share of the rate for encoders that have been taught: they are to keep most of it."""
+_TAUGHT_RATES = (0.3, 1.0, 0.0)
+"""Shares of the rate that the members' encoders are fitted at, in turn: taught first, and to keep most of it; not taught; taught,
+and left so. Members of different kinds know what others miss: see docs/design/routing.md."""
 _SMOOTHING = 0.02
 """Share of labels not taken at their word: some near misses are paraphrases."""
 
@@ -116,22 +117,36 @@ class _Network(nn.Module):
         self.members = nn.ModuleList(
             MatcherNetwork(views, directions, given + FEATURES) for _ in range(members)
         )
-        self._encoder_rate = _RATE
+        self._shares = [1.0] * members
 
     def teach(self, lessons: Lessons) -> None:
-        """Teach every encoder, if there are lessons."""
+        """Teach encoders, if there are lessons, and choose how fast each is fitted on."""
         if (lessons.relation_N < 0).all():
             return
-        for member in self.members:
-            teach(member.encode, self._white_NEP, lessons)  # type: ignore[arg-type]
-        self._encoder_rate = _RATE * _TAUGHT_RATE
+        for place, member in enumerate(self.members):
+            share = self._shares[place] = _TAUGHT_RATES[place % len(_TAUGHT_RATES)]
+            if share < 1:
+                teach(member.encode, self._white_NEP, lessons)  # type: ignore[arg-type]
+            member.encode.requires_grad_(share > 0)
+
+    def train(self, mode: bool = True) -> "_Network":
+        """Prepare for fitting, or for use: what is not fitted drops nothing."""
+        super().train(mode)
+        for member, share in zip(self.members, self._shares, strict=True):
+            member.encode.train(mode and share > 0)  # type: ignore[union-attr]
+        return self
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameters with the highest rate they are fitted at."""
-        encoders = [part for member in self.members for part in member.encode.parameters()]  # type: ignore[union-attr]
-        known = set(map(id, encoders))
+        encoders = [list(member.encode.parameters()) for member in self.members]  # type: ignore[union-attr]
+        known = {id(part) for parts in encoders for part in parts}
         rest = [part for part in self.parameters() if id(part) not in known]
-        return [{"params": encoders, "lr": self._encoder_rate}, {"params": rest, "lr": _RATE}]
+        fitted = [
+            {"params": parts, "lr": share * _RATE}
+            for parts, share in zip(encoders, self._shares, strict=True)
+            if share > 0
+        ]
+        return [*fitted, {"params": rest, "lr": _RATE}]
 
     def forward(self, query_B: Tensor, candidate_Bk: Tensor, given_BkG: Tensor) -> list[Tensor]:
         """Each member's logit of every candidate ``[B, k]``; a text that occurs more than once is read once."""

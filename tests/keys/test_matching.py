@@ -8,7 +8,7 @@ from sola_scale.backbone.reading import DIGIT
 from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.evidence import Evidence, listwise_features, rivalry, verdict
 from sola_scale.keys.matcher import compare, cosines
-from sola_scale.keys.matching import Examples, Texts, _Network, fit_matchers
+from sola_scale.keys.matching import Examples, Texts, _asked, _Network, _train, fit_matchers
 from sola_scale.keys.teaching import Lessons
 from sola_scale.keys.whitening import Whitening
 
@@ -85,6 +85,26 @@ def test_the_same_seed_fits_the_same_matchers(texts, examples):
     np.testing.assert_array_equal(first.alignment.vector_NA, again.alignment.vector_NA)
     assert (weights[0] != weights[4]).any()
     assert (weights[0] != weights[1]).any()
+
+
+def test_members_come_by_their_encoders_in_three_ways(texts, examples):
+    """The first is taught and fitted on, the second is not taught, the third is taught and left as it is."""
+    torch.manual_seed(0)
+    network = _Network(texts, 5, 3)
+    before = [member.encode.outer.weight.clone() for member in network.members]
+    network.teach(texts.lessons)
+    taught = [member.encode.outer.weight.clone() for member in network.members]
+    assert [not torch.equal(*both) for both in zip(before, taught, strict=True)] == [True, False, True]
+    _train(network, examples, torch.Generator().manual_seed(0))
+    fitted = [member.encode.outer.weight for member in network.members]
+    assert [not torch.equal(*both) for both in zip(taught, fitted, strict=True)] == [True, True, False]
+
+
+def test_what_no_problem_asks_for_is_not_taught(texts, examples):
+    """Relations of which no query is left are kept from the encoders too."""
+    kept = examples.only(texts.lessons.relation_N[examples.query_Q] == 2)
+    lessons = _asked(texts.lessons, kept)
+    assert set(lessons.relation_N.tolist()) == {-1, 2}
 
 
 def test_the_callers_random_state_and_threads_stay(texts, examples):
