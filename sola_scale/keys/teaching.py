@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sola_scale.keys.corpus import Corpus
+from sola_scale.keys.corpus import ASKED, Corpus
 from sola_scale.keys.network import ENCODING, EncoderNetwork, reduced
 from sola_scale.keys.scorer import Bools, Ints
 
 _FEWEST = 8
 """Texts of a relation below which there is nothing to learn from it."""
+_LEAST_SHARE = 2 / 3
+"""Share of prompts and paraphrases below which the lessons would teach too little of what is asked."""
 _BATCH, _EPOCHS = 512, 12
 _RATE, _DECAY = 2e-3, 0.05
 _OUT_OF_KIND = -1e4
@@ -38,11 +40,12 @@ class Lessons(NamedTuple):
 
 
 def lessons_of(corpus: Corpus) -> Lessons:
-    """What there is to learn: relations whose kind is named, with texts enough."""
+    """What there is to learn: relations whose kind is named, with texts enough; nothing if these are few of all texts."""
     relations, place_N, count_C = np.unique(corpus.relation_N, return_inverse=True, return_counts=True)
     kind_C = np.full(len(relations), -1)
     kind_C[place_N] = corpus.kind_N
     taught_C = (kind_C >= 0) & (count_C >= _FEWEST)
+    taught_C &= count_C[taught_C].sum() >= _LEAST_SHARE * (corpus.role_N == ASKED).sum()
     number_C = np.where(taught_C, np.cumsum(taught_C) - 1, -1)
     return Lessons(number_C[place_N], kind_C[taught_C])
 

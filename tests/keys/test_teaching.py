@@ -94,6 +94,12 @@ def test_lessons_are_relations_of_a_kind_with_texts_enough():
     assert not any(text.startswith("other") for text in taught)
 
 
+def test_few_lessons_are_none():
+    """Where most texts name no kind, encoders are not taught the rest."""
+    corpus = corpus_of([*_pairs("person / father", range(10)), *_pairs("anything", range(10, 40))])
+    assert (lessons_of(corpus).relation_N == -1).all()
+
+
 def test_what_is_left_out_is_not_taught():
     """Lessons of some texts alone keep the numbers of the relations."""
     lessons = Lessons(np.array([0, 1, 1, -1]), np.array([0, 0])).only(np.array([True, False, True, True]))
