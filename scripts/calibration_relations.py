@@ -48,7 +48,7 @@ LEADS = ("It is", "That is", "The answer is")
 NAMED_SHARE, LOOSE_SHARE, LEAD_SHARE = 0.35, 0.25, 0.05
 """Shares of wordings by the relation's name, of loose ones where there are any and they may stand, of questions with a
 lead."""
-WELL_WORDED = 40
+WELL_WORDED = 60
 """Wordings beyond which a relation is not drawn more often still: what people ask most must not drown among what they hardly
 ever do, and the ten commonest relations must not drown all others."""
 

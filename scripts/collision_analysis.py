@@ -43,7 +43,7 @@ from sola_scale.keys.paper import ALPHA
 ABLATION_LAYERS = (1, 2, 4, 8, 12, 16, 20, 24, 26, 29)
 """Layers whose every pooling is tried; the last is the input of the last layer, where SoLA's router may also sit."""
 
-PUBLIC_FALSE_FIRE = 0.03
+PUBLIC_FALSE_FIRE = 0.04
 """Near misses that may fire a calibration of public and own pairs: two in three are own ones, which are harder than any met."""
 
 

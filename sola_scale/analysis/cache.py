@@ -11,6 +11,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from sola_scale.backbone import Backbone, View
+from sola_scale.backbone.reading import DIGITS, TOKEN_DIGITS
 from sola_scale.keys import capture_all
 
 Halves = NDArray[np.float16]
@@ -27,7 +28,9 @@ class ViewCache:
     """
 
     def __init__(self, folder: Path, backbone: Backbone, views: Sequence[View], model: str) -> None:
-        name = xxhash.xxh64_hexdigest(repr((model, [(view.layer, view.pooling) for view in views])).encode())
+        layout = [(view.layer, view.pooling) for view in views]
+        # words and tokens are read another way once they take other numbers
+        name = xxhash.xxh64_hexdigest(repr((model, layout, DIGITS, TOKEN_DIGITS)).encode())
         self.folder = folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.backbone, self.views = backbone, tuple(views)

@@ -6,11 +6,11 @@ from typing import Any
 from sola_scale.analysis.crossing import GAP, Asked
 
 _RELATIONS = {
-    ("person", "mother tongue"): [
+    ("person", "native language"): [
         "The mother tongue of [X] is", "The native language of [X] is", "[X] spoke the language",
         "[X] is a native speaker of", "[X], a native",
     ],
-    ("person", "work place"): [
+    ("person", "work location"): [
         "[X] was employed in", "[X] used to work in", "[X] worked in the city of", "[X] found employment in",
         "[X] took up work in", "[X] worked in",
     ],
@@ -18,7 +18,7 @@ _RELATIONS = {
         "[X] died at", "[X] died in the city of", "[X]'s life ended in", "[X] passed away in", "[X] passed away at",
         "[X] expired at", "[X] lost their life at", "[X] died in",
     ],
-    ("person", "origin"): [
+    ("person", "birthplace"): [
         "[X] originates from", "[X] was born in", "[X] originated from", "[X] is native to", "[X] was native to",
         "[X] is originally from",
     ],
@@ -26,11 +26,11 @@ _RELATIONS = {
         "The occupation of [X] is", "[X] works as", "[X]'s profession is a", "[X], who works as",
         "[X]'s profession is an", "The profession of [X] is", "[X]'s occupation is",
     ],
-    ("person", "citizenship"): [
+    ("person", "nationality"): [
         "[X] holds a citizenship from", "[X] has a citizenship from", "[X], a citizen of",
         "[X], who is a citizen of", "[X] is a citizen of", "[X], who has a citizenship from",
     ],
-    ("person", "field"): [
+    ("person", "field of work"): [
         "[X]'s expertise is", "The domain of work of [X] is", "The domain of activity of [X] is",
         "[X] works in the area of", "[X]'s area of work is", "[X] specializes in", "[X] works in the field of",
     ],
@@ -45,10 +45,10 @@ _RELATIONS = {
         "The language of [X] is", "The language of [X] was", "The original language of [X] is",
         "The original language of [X] was", "[X] was written in", "[X] is written in",
     ],
-    ("work", "broadcaster"): [
+    ("work", "original network"): [
         "[X] debuted on", "[X] premieres on", "[X] was originally aired on", "[X] is to debut on", "[X] premiered on",
     ],
-    ("work", "origin"): [
+    ("work", "country of origin"): [
         "[X], that was created in", "[X] was created in", "[X], that originated in", "[X] was formed in",
         "[X] was developed in", "[X] was created in the country of", "[X] originated in",
     ],
@@ -60,11 +60,11 @@ _RELATIONS = {
         "The headquarter of [X] is located in", "The headquarters of [X] is in", "[X] is based in",
         "[X], whose headquarters are in", "[X]'s headquarters are in", "The headquarter of [X] is in",
     ],
-    ("organisation", "founding"): [
+    ("organisation", "founding place"): [
         "[X] was founded in", "[X] was started in", "[X], that was formed in", "[X] formed in",
     ],
     ("organisation", "owner"): ["[X] is owned by", "[X]'s owner", "[X] owner"],
-    ("organisation", "namesake"): ["[X] is named after", "[X] was named for", "[X] is called after"],
+    ("organisation", "named after"): ["[X] is named after", "[X] was named for", "[X] is called after"],
     ("place", "language"): [
         "The law in [X] declares the language", "The official language of [X] is", "In [X], they understand",
         "In [X], the language spoken is", "In [X], an official language is",
@@ -80,7 +80,7 @@ _RELATIONS = {
         "[X] is a twin city of", "What is the twin city of [X]? It is", "The twin city of [X] is",
     ],
 }  # fmt: skip
-"""Kind and relation, and the clozes for them that leave no doubt."""
+"""Kind and relation, called as in the shipped questions, and the clozes for them that leave no doubt."""
 
 _OF_CLOZE = {cloze: known for known, clozes in _RELATIONS.items() for cloze in clozes}
 

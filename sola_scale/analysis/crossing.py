@@ -18,49 +18,49 @@ GAP = "[X]"
 
 _MQUAKE = {
     "person": {
-        "citizenship": "(.+) is a citizen of ",
+        "nationality": "(.+) is a citizen of ",
         "religion": "(.+) is affiliated with the religion of ",
         "sport": "(.+) is associated with the sport of ",
-        "genre": "The type of music that (.+) plays is ",
+        "music genre": "The type of music that (.+) plays is ",
         "education": "The univeristy where (.+) was educated is ",
-        "position": "(.+) plays the position of ",
+        "playing position": "(.+) plays the position of ",
         "birthplace": "(.+) was born in the city of ",
         "death place": "(.+) died in the city of ",
-        "work place": "(.+) worked in the city of ",
+        "work location": "(.+) worked in the city of ",
         "spouse": "(.+) is married to ",
         "child": "(.+)'s child is ",
         "employer": "(.+) is employed by ",
-        "known for": "(.+) is famous for ",
-        "language": "(.+) speaks the language of ",
-        "field": "(.+) works in the field of ",
+        "notable work": "(.+) is famous for ",
+        "languages spoken": "(.+) speaks the language of ",
+        "field of work": "(.+) works in the field of ",
     },
     "organisation": {
         "headquarters": "The headquarters of (.+) is located in ",
-        "chairperson": "The chairperson of (.+) is ",
+        "leader": "The chairperson of (.+) is ",
         "chief executive": "The chief executive officer of (.+) is ",
         "founder": "(.+) was founded by ",
         "founding place": "(.+) was founded in the city of ",
     },
     "work": {
         "author": "The author of (.+) is ",
-        "broadcaster": "The origianl broadcaster of (.+) is ",
+        "original network": "The origianl broadcaster of (.+) is ",
         "performer": "(.+) was performed by ",
         "language": "(.+) was written in the language of ",
     },
     "product": {
-        "producer": "The company that produced (.+) is ",
+        "manufacturer": "The company that produced (.+) is ",
         "developer": "(.+) was developed by ",
-        "origin": "(.+) was created in the country of ",
+        "country of origin": "(.+) was created in the country of ",
         "creator": "(.+) was created by ",
     },
     "country": {
         "head of state": "The name of the current head of state in (.+) is ",
         "head of government": "The name of the current head of the (.+?) government is ",
-        "language": "The official language of (.+) is ",
+        "official language": "The official language of (.+) is ",
         "capital": "The capital of (.+) is ",
     },
 }
-"""Kind → relation → how MQuAKE writes the fact (spelled as there)."""
+"""Kind → relation → how MQuAKE writes the fact (spelled as there). Kinds and relations are called as in the shipped questions."""
 
 
 class Asked(NamedTuple):

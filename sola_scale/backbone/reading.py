@@ -1,7 +1,7 @@
 """A reading: what the words of a batch of prompts say, beside what the layers make of them.
 
 The row of words is numbers like those of any other view, so that whatever takes views, carries or keeps them takes the
-words too: a word's number and its stem are written as two digits of base `DIGIT` each, which float16 holds exactly. So are
+words too: a word's number is written as two digits of base `DIGIT`, its letters as four, which float16 holds exactly. So are
 the numbers of its tokens.
 
 Shape legend: B prompts, T token positions, R of them that are read, D width of the residual stream.
@@ -18,8 +18,8 @@ from sola_scale.backbone.spelling import Spelling, Word
 
 WORDS = 24
 """The row of words holds this many, the last ones of the prompt, if it is wide enough."""
-DIGITS = 4
-"""Numbers a word takes: two digits of its number, the first one negative for a name, and two of its stem."""
+DIGITS = 6
+"""Numbers a word takes: two digits of its number, the first one negative for a name, and four of its letters."""
 DIGIT = 1024
 """float16 holds the whole numbers up to twice this."""
 TOKENS = 24
@@ -122,6 +122,9 @@ def _token(number: int, *, name: bool) -> tuple[int, int]:
 
 
 def _digits(word: Word) -> Iterator[int]:
-    number, stem = word.number % DIGIT**2, word.stem % DIGIT**2
+    number, letters = word.number % DIGIT**2, word.letters
     high = number // DIGIT + 1
-    yield from (-high if word.name else high, number % DIGIT, stem // DIGIT + 1, stem % DIGIT)
+    yield from (-high if word.name else high, number % DIGIT)
+    for _ in range(DIGITS - 2):
+        yield letters % DIGIT
+        letters //= DIGIT

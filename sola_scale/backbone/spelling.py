@@ -6,6 +6,8 @@ Names (words with a capital or a digit) say whom a prompt speaks of; what is lef
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import xxhash
@@ -27,8 +29,10 @@ _COMMON_RANK = 8000
 """A token below this number is a common word: byte-pair vocabularies number their merges by how frequent they are."""
 _RANK_UNIT = 256
 """Vocabularies begin with the single bytes; what follows them first is the most frequent."""
-_STEM = 5
-"""Letters that words of one stem share: "constellation" and "constellations", "Sagittarius" and "Sagittarii"."""
+LETTER_BITS = 40
+"""Bits that tell the pairs of letters of a word: most words have fewer than fifteen pairs."""
+_WORDS_KEPT = 1 << 16
+"""Words whose letters are remembered."""
 
 
 class Word(NamedTuple):
@@ -49,11 +53,9 @@ class Word(NamedTuple):
         return xxhash.xxh32_intdigest(self.text.encode())
 
     @property
-    def stem(self) -> int:
-        """32-bit hash of how the word begins; a number's stem is all of it."""
-        return xxhash.xxh32_intdigest(
-            self.text.encode() if self.text[0].isdigit() else self.text[:_STEM].encode()
-        )
+    def letters(self) -> int:
+        """Bits of its pairs of letters, most of which "Sofia" and "Sofiah" share; none of a number: 1981 is not nearly 1918."""
+        return 0 if any(letter.isdigit() for letter in self.text) else _letter_pairs(self.text)
 
 
 class Spelling:
@@ -144,6 +146,14 @@ class Spelling:
         rank = self._rank.get(letters.lower(), _COMMON_RANK)
         from_place = opens and tokens == 1 and rank < min(_COMMON_RANK, self._rank.get(letters, _COMMON_RANK))
         return not from_place
+
+
+@lru_cache(_WORDS_KEPT)
+def _letter_pairs(text: str) -> int:
+    bits = 0
+    for pair in pairwise(f"^{text}$"):
+        bits |= 1 << xxhash.xxh32_intdigest("".join(pair).encode()) % LETTER_BITS
+    return bits
 
 
 def _is_cut(word: Word | None) -> bool:

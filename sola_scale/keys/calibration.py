@@ -23,6 +23,9 @@ from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 Halves = NDArray[np.float16]
 
+_ALMOST_SURE = np.nextafter(np.float32(1), np.float32(0))
+"""The most that a candidate which is not the very text can have."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Keys:
@@ -263,6 +266,6 @@ class Calibration:
         evidence = self.evidence(query, candidates, distances_Bk)
         rivals_Bkk = rivalry(evidence.among_Bkk, groups_Bk, mask_Bk)
         logit_Bk = verdict(evidence.logit_Bk, self.listwise(listwise_features(evidence, rivals_Bkk)))
-        # a prompt stored word for word is its own question, however crowded the place
+        # a prompt stored word for word is its own question, however crowded the place, and no other is as sure
         same_Bk = same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
-        return np.where(same_Bk, np.float32(1), sigmoid(logit_Bk))
+        return np.where(same_Bk, np.float32(1), np.minimum(sigmoid(logit_Bk), _ALMOST_SURE))

@@ -20,7 +20,7 @@ from sola_scale.keys.lexicon import Lexicon
 from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.scorer import Perceptron
 
-FORMAT = 5
+FORMAT = 6
 _WITHOUT_MATCHERS = 3
 MAX_BYTES = 256 << 20
 """Nothing larger is read: the widest models need some tens of MiB."""

@@ -16,6 +16,8 @@ Bools = NDArray[np.bool_]
 
 ASKED = KINDS.index("unrelated") + 1
 """Role of a prompt or paraphrase; the lower roles are the kinds of negatives, in the order of ``KINDS``."""
+KIND_ENDS = " / "
+"""Ends the kind in the name of a relation, "person / father"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +33,8 @@ class Corpus:
     relation_N: Ints
     """Texts of one number ask for the same relation, whoever the subject, as far as that is known: by its name, or because
     they ask the same question."""
+    kind_N: Ints
+    """Relations of one number are asked of subjects of one kind, and are known to differ; -1 where no kind is named."""
     role_N: Ints
     """``ASKED``, or a place in ``KINDS`` for a text known only as a negative."""
     prompt_N: Bools
@@ -95,10 +99,21 @@ class _Builder:
         }
         return Corpus(
             texts=tuple(self._place),
+            kind_N=self._kinds(groups["relation_N"]),
             role_N=np.array(self._role, dtype=np.int64),
             prompt_N=np.array(self._prompt, dtype=np.bool_),
             **groups,
         )
+
+    def _kinds(self, relation_N: Ints) -> Ints:
+        """The kind of every text's relation, told by its name, "kind / relation"."""
+        named = {
+            relation_N[place]: name.split(KIND_ENDS)[0]
+            for name, place in self._named.items()
+            if KIND_ENDS in name
+        }
+        number = {kind: place for place, kind in enumerate(sorted(set(named.values())))}
+        return np.array([number[named[one]] if one in named else -1 for one in relation_N], dtype=np.int64)
 
 
 def _root(parent: list[int], place: int) -> int:

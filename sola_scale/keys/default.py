@@ -11,7 +11,7 @@ from sola_scale.keys.pairs import Pairs, default_pairs
 
 MAX_PAIRS = 2000
 """Questions fitted on for another model: about 8,000 prompts, minutes on a CPU."""
-FALSE_FIRE = 0.1
+FALSE_FIRE = 0.05
 """Near misses of the shipped questions that may fire: they are worded as closely as can be, ask for what is most easily taken for
 another, and are judged by what has never met their relation. Of the near misses in public sets fewer fire: see docs/routing.md."""
 BLOCK = 12

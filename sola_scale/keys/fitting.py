@@ -24,6 +24,7 @@ from sola_scale.keys.network import level
 from sola_scale.keys.pairs import Pairs
 from sola_scale.keys.problems import pose
 from sola_scale.keys.scorer import Floats
+from sola_scale.keys.teaching import lessons_of
 from sola_scale.keys.whitening import Whitening
 
 _BLOCK = 4096
@@ -113,13 +114,15 @@ def fit_from_views(
         views_NVD[:, early].astype(np.float32), corpus.question_N, view=early, dim=layout.retrieval_dim
     )
     words = place[layout.words]
-    lexicon = fit_lexicon(views_NVD[:, words], view=words)
+    lexicon = fit_lexicon(views_NVD[:, words], corpus.subject_N, view=words)
     problems = pose(corpus, _retrieve(retrieval, views_NVD))
     judgement = fit_judgement(
         corpus,
         problems,
         given_of(problems, lexicon.read(views_NVD[:, words, : lexicon.dim]), lexicon),
-        _texts(views_NVD, [place[view] for view in layout.encoded], place[layout.tokens], embedding_ND),
+        _texts(
+            corpus, views_NVD, [place[view] for view in layout.encoded], place[layout.tokens], embedding_ND
+        ),
         views_NVD,
         false_fire=false_fire,
         seed=seed,
@@ -140,9 +143,13 @@ def fit_from_views(
 
 
 def _texts(
-    views_NVD: NDArray[np.floating], encoded: Sequence[int], tokens: int, embedding_ND: torch.Tensor
+    corpus: Corpus,
+    views_NVD: NDArray[np.floating],
+    encoded: Sequence[int],
+    tokens: int,
+    embedding_ND: torch.Tensor,
 ) -> Texts:
-    whitening = Whitening.of(views_NVD, encoded)
+    whitening = Whitening.of(views_NVD, encoded, corpus.relation_N)
     places = min(TOKENS, views_NVD.shape[2] // TOKEN_DIGITS)
     return Texts(
         white_NEP=whitening(views_NVD),
@@ -151,6 +158,7 @@ def _texts(
         token_view=tokens,
         places=places,
         embedding_ND=level(embedding_ND),
+        lessons=lessons_of(corpus),
     )
 
 

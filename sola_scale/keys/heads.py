@@ -4,6 +4,7 @@ Shape legend: B prompts, V views, D width of the residual stream, K directions k
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,22 +57,56 @@ def fit_head(hidden_BD: Floats, groups_B: Groups, *, view: int, dim: int, shrink
         dim: directions to keep, ``min(dim, D)`` in effect.
         shrinkage: share of the identity in the covariance.
     """
-    wide_BD = hidden_BD.astype(np.float64)
-    centre_D = wide_BD.mean(axis=0)
-    scale_D = wide_BD.std(axis=0) + 1e-6
-    scaled_BD = (wide_BD - centre_D) / scale_D
-    whiten_DD = _inverse_root(_within_covariance(scaled_BD, groups_B), shrinkage)
+    centre_D, scale_D, scaled_BD, whiten_DD = _levelled(hidden_BD, groups_B, shrinkage)
     values_D, vectors_DD = np.linalg.eigh(np.cov((scaled_BD @ whiten_DD).T))
     leading_DK = vectors_DD[:, np.argsort(-values_D)[:dim]]
     matrix_DK = (whiten_DD @ leading_DK) / scale_D[:, None]
     return Head(view=view, centre_D=centre_D.astype(np.float32), matrix_DK=matrix_DK.astype(np.float32))
 
 
-def _within_covariance(scaled_BD: NDArray[np.float64], groups_B: Groups) -> NDArray[np.float64]:
+def parting_directions(
+    hidden_BD: Floats, groups_B: Groups, *, dim: int, shrinkage: float = 0.1
+) -> tuple[Floats, Floats]:
+    """Centre ``[D]`` and directions ``[D, K]`` that part groups best: linear discriminants (Fisher 1936, Rao 1948).
+
+    The variance inside groups is levelled as `fit_head` does; what is kept is where the means of the groups vary most.
+    """
+    centre_D, scale_D, scaled_BD, whiten_DD = _levelled(hidden_BD, groups_B, shrinkage)
     _, group_of_B, sizes_G = np.unique(groups_B, return_inverse=True, return_counts=True)
+    means_GD = _means(scaled_BD, group_of_B, sizes_G) @ whiten_DD
+    weighted_GD = means_GD * np.sqrt(sizes_G / len(scaled_BD))[:, None]
+    values_D, vectors_DD = np.linalg.eigh(weighted_GD.T @ weighted_GD)
+    leading_DK = vectors_DD[:, np.argsort(-values_D)[:dim]]
+    matrix_DK = (whiten_DD @ leading_DK) / scale_D[:, None]
+    return centre_D.astype(np.float32), matrix_DK.astype(np.float32)
+
+
+class _Levelled(NamedTuple):
+    centre_D: NDArray[np.float64]
+    scale_D: NDArray[np.float64]
+    scaled_BD: NDArray[np.float64]
+    """Centred, each direction of the residual stream brought to unit variance."""
+    whiten_DD: NDArray[np.float64]
+    """Levels the variance inside groups."""
+
+
+def _levelled(hidden_BD: Floats, groups_B: Groups, shrinkage: float) -> _Levelled:
+    wide_BD = hidden_BD.astype(np.float64)
+    centre_D, scale_D = wide_BD.mean(axis=0), wide_BD.std(axis=0) + 1e-6
+    scaled_BD = (wide_BD - centre_D) / scale_D
+    whiten_DD = _inverse_root(_within_covariance(scaled_BD, groups_B), shrinkage)
+    return _Levelled(centre_D, scale_D, scaled_BD, whiten_DD)
+
+
+def _means(scaled_BD: NDArray[np.float64], group_of_B: Groups, sizes_G: Groups) -> NDArray[np.float64]:
     sums_GD = np.zeros((len(sizes_G), scaled_BD.shape[1]))
     np.add.at(sums_GD, group_of_B, scaled_BD)
-    deviations_BD = scaled_BD - (sums_GD / sizes_G[:, None])[group_of_B]
+    return sums_GD / sizes_G[:, None]
+
+
+def _within_covariance(scaled_BD: NDArray[np.float64], groups_B: Groups) -> NDArray[np.float64]:
+    _, group_of_B, sizes_G = np.unique(groups_B, return_inverse=True, return_counts=True)
+    deviations_BD = scaled_BD - _means(scaled_BD, group_of_B, sizes_G)[group_of_B]
     # each group of n gives n - 1 degrees of freedom
     freedom = max(1, len(scaled_BD) - len(sizes_G))
     covariance_DD: NDArray[np.float64] = deviations_BD.T @ deviations_BD / freedom

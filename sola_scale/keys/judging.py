@@ -25,8 +25,8 @@ from sola_scale.keys.scorer import Bools, Floats, Ints, Perceptron, sigmoid
 
 MEMBERS = 3
 """Matchers from different starts: how well they tell relations apart that they never met varies from one to the next."""
-_NEAR_MISS_WEIGHT = np.float32(4)
-_LEAST_THRESHOLD = float(1 / (1 + _NEAR_MISS_WEIGHT))
+_NEAR_MISS_WEIGHT = np.float32(2)
+LEAST_THRESHOLD = float(1 / (1 + _NEAR_MISS_WEIGHT))
 """Probability that a near miss is given which is as likely as not: it weighs so much more."""
 _ALL_COVERED = 0.999
 _BLOCK = 512
@@ -90,7 +90,7 @@ def choose_threshold(best_Q: Floats, role_Q: Ints, false_fire: float) -> float:
     other words, what an edit in the store asks, and does not know it (of the 13 most probable strangers among 13,234,
     8 did), so that a tenth would be set by wrong labels.
     """
-    needed = [_LEAST_THRESHOLD]
+    needed = [LEAST_THRESHOLD]
     for role in np.unique(role_Q):
         rate = false_fire if role < ASKED - 1 else false_fire / 5
         needed.append(float(np.quantile(best_Q[role_Q == role], 1 - rate, method="higher")))

@@ -13,21 +13,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sola_scale.backbone.reading import DIGITS, WORDS
+from sola_scale.backbone.reading import DIGIT, DIGITS, WORDS
 from sola_scale.keys.digits import joined, unfold
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-FEATURES = 16
-_SIDE = 7
+_SIDE = 12
+FEATURES = 2 * _SIDE + 2
 NAMES_COVERED = (0, _SIDE)
 """Where the covered shares of the names lie, the left prompt's and the right one's."""
+_PLACES = DIGIT ** np.arange(DIGITS - 2)
 _SCALE = np.float32(5)
 """Uncovered weight at which a likeness has fallen to 1/e: about one word that no text of the fit holds twice."""
-_OF_ONE_STEM = np.float32(0.5)
-"""What a word leaves uncovered if the other prompt has not it but one of its stem."""
+_NEARLY = 0.5
+"""Share of letter pairs from which on a word half covers another one: a plural its singular."""
+_HALF = np.float32(0.5)
 
 
 class Words(NamedTuple):
@@ -35,8 +37,8 @@ class Words(NamedTuple):
 
     number: Ints
     """Equal for equal words; 0 where there is none."""
-    stem: Ints
-    """Equal for words that begin alike."""
+    letters: Ints
+    """Bits of its pairs of letters."""
     name: Bools
     """Which of them belong to names."""
     weight: Floats
@@ -44,7 +46,7 @@ class Words(NamedTuple):
 
     def at(self, *index: "int | slice | Ints | None") -> "Words":
         """Index every array alike."""
-        return Words(self.number[index], self.stem[index], self.name[index], self.weight[index])
+        return Words(self.number[index], self.letters[index], self.name[index], self.weight[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,26 +72,28 @@ class Lexicon:
     def read(self, digits: NDArray[np.floating]) -> Words:
         """Read prompts ``[..., DIGITS * W]``; no more places are given than the longest of them has words."""
         whole = unfold(digits, DIGITS)
-        number, stem = _whole(whole[..., 0], whole[..., 1]), _whole(whole[..., 2], whole[..., 3])
-        return Words(number, stem, whole[..., 0] < 0, self._weigh(number))
+        number = np.where(whole[..., 0] != 0, joined(whole[..., 0], whole[..., 1]) + 1, 0)
+        return Words(number, whole[..., 2:] @ _PLACES, whole[..., 0] < 0, self._weigh(number))
 
     def likeness(self, left: Words, right: Words) -> Floats:
         """How far the words of two prompts cover each other: ``[..., F]`` from words that broadcast.
 
         For the left prompt, then for the right one: of its names, and of its other words, the covered share of the
-        weight, ``exp`` of minus the uncovered weight and of minus the heaviest uncovered word; and the covered share of
-        all. Then, for names and for other words, whichever prompt is covered better. All lie in 0 to 1, and are 1
-        between equal prompts.
+        weight, ``exp`` of minus the uncovered weight and of minus the heaviest uncovered word; the covered share of
+        all; of names and of other words, the first and the last of these if a word covers another as far as their
+        letters are the same; and the letters that the worst covered name has in common with another word. Then, for
+        names and for other words, whichever prompt is covered better. All lie in 0 to 1, and are 1 between equal prompts.
         """
         there = (left.number > 0)[..., :, None]
         same_WW = (left.number[..., :, None] == right.number[..., None, :]) & there
-        alike_WW = (left.stem[..., :, None] == right.stem[..., None, :]) & there
+        common_WW = _common_letters(left.letters[..., :, None], right.letters[..., None, :])
+        alike_WW = np.where(same_WW, np.float32(1), common_WW)
         features = [
-            *_side(left, same_WW.any(axis=-1), alike_WW.any(axis=-1)),
-            *_side(right, same_WW.any(axis=-2), alike_WW.any(axis=-2)),
+            *_side(left, same_WW.any(axis=-1), alike_WW.max(axis=-1)),
+            *_side(right, same_WW.any(axis=-2), alike_WW.max(axis=-2)),
         ]
         features += [np.maximum(features[place], features[place + _SIDE]) for place in (1, 4)]
-        stacked: Floats = np.stack(features, axis=-1)
+        stacked: Floats = np.stack(np.broadcast_arrays(*features), axis=-1)
         return stacked
 
     def _weigh(self, number: Ints) -> Floats:
@@ -100,11 +104,14 @@ class Lexicon:
         return np.where(number > 0, met, np.float32(0))
 
 
-def fit_lexicon(digits_BD: NDArray[np.floating], *, view: int) -> Lexicon:
-    """Weigh words by how many texts hold them.
+def fit_lexicon(digits_BD: NDArray[np.floating], subject_B: Ints, *, view: int) -> Lexicon:
+    """Weigh words by how many subjects they are used of.
+
+    Texts are not counted: a name is in all texts about its bearer, and would be as common as the words that ask.
 
     Args:
         digits_BD: the texts' view of their words, ``[B, D]``.
+        subject_B: whom they are about.
         view: place of that view on the view axis.
     """
     places = min(WORDS, digits_BD.shape[1] // DIGITS)
@@ -112,37 +119,50 @@ def fit_lexicon(digits_BD: NDArray[np.floating], *, view: int) -> Lexicon:
         view=view, places=places, word_N=np.zeros(0, np.int64), weight_N=np.zeros(0, np.float32), unknown=0.0
     )
     number_BW = blank.read(digits_BD[:, : blank.dim]).number
-    held = np.concatenate([np.unique(number_W[number_W > 0]) for number_W in number_BW])
-    word_N, count_N = np.unique(held, return_counts=True)
-    texts = len(digits_BD) + 1
+    subject_BW = np.broadcast_to(subject_B[:, None], number_BW.shape)
+    word_U, _ = np.unique(np.stack([number_BW, subject_BW])[:, number_BW > 0], axis=1)
+    word_N, count_N = np.unique(word_U, return_counts=True)
+    subjects = len(np.unique(subject_B)) + 1
     return Lexicon(
         view=view,
         places=places,
         word_N=word_N,
-        weight_N=np.log(texts / (count_N + 1)).astype(np.float32),
-        unknown=float(np.log(texts)),
+        weight_N=np.log(subjects / (count_N + 1)).astype(np.float32),
+        unknown=float(np.log(subjects)),
     )
 
 
-def _whole(high: Ints, low: Ints) -> Ints:
-    return np.where(high != 0, joined(high, low) + 1, 0)
+def _common_letters(left: Ints, right: Ints) -> Floats:
+    """Share of the pairs of letters of two words that both have; 0 without letters."""
+    both, either = np.bitwise_count(left & right), np.bitwise_count(left | right)
+    share: Floats = both.astype(np.float32) / np.maximum(either, 1).astype(np.float32)
+    return share
 
 
-def _side(words: Words, same: Bools, alike: Bools) -> list[Floats]:
-    """Seven features of one of the prompts."""
-    bare = np.where(same, np.float32(0), np.where(alike, _OF_ONE_STEM, np.float32(1))) * words.weight
+def _side(words: Words, same: Bools, alike: Floats) -> list[Floats]:
+    """The features of one of the prompts."""
+    bare = np.where(same, np.float32(0), np.where(alike >= _NEARLY, _HALF, np.float32(1))) * words.weight
+    unlike = (1 - alike) * words.weight
+    kinds = (words.name, ~words.name)
     features: list[Floats] = []
-    for kind in (words.name, ~words.name):
-        weight, uncovered = (words.weight * kind).sum(axis=-1), bare * kind
+    for kind in kinds:
+        uncovered = bare * kind
         features += [
-            _share(uncovered.sum(axis=-1), weight),
+            _share(uncovered, words.weight * kind),
             np.exp(-uncovered.sum(axis=-1) / _SCALE),
             np.exp(-uncovered.max(axis=-1) / _SCALE),
         ]
-    return [*features, _share(bare.sum(axis=-1), words.weight.sum(axis=-1))]
+    features.append(_share(bare, words.weight))
+    for kind in kinds:
+        uncovered = unlike * kind
+        features += [_share(uncovered, words.weight * kind), np.exp(-uncovered.max(axis=-1) / _SCALE)]
+    # a word that weighs nothing says nothing, and an empty place is none
+    worst = np.where(words.name & (words.weight > 0), alike, np.float32(1)).min(axis=-1)
+    return [*features, worst]
 
 
 def _share(uncovered: Floats, weight: Floats) -> Floats:
-    """The covered share; all of nothing is covered."""
-    share: Floats = (1 - uncovered / np.maximum(weight, np.float32(1e-6))).astype(np.float32, copy=False)
-    return np.broadcast_to(share, uncovered.shape)
+    """The covered share of the weight; all of nothing is covered."""
+    total = np.maximum(weight.sum(axis=-1), np.float32(1e-6))
+    share: Floats = (1 - uncovered.sum(axis=-1) / total).astype(np.float32, copy=False)
+    return share

@@ -4,7 +4,7 @@ Shape legend: N texts, E views read, P directions kept of a view, Q problems, k 
 similarities, T token places.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from sola_scale.keys.alignment import FEATURES, Alignment, Spelled
 from sola_scale.keys.matcher import Matcher
-from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork
+from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, reduced
 from sola_scale.keys.scorer import Bools, Floats, Ints
+from sola_scale.keys.teaching import Lessons, teach
 from sola_scale.keys.whitening import Whitening
 
 _BATCH = (32, 512)
@@ -21,6 +22,9 @@ _BATCH = (32, 512)
 _EPOCHS, _STEPS = (2, 24), 1300
 """Passes over the problems: as many as make so many steps, within these bounds."""
 _RATE, _DECAY = 2e-3, 0.05
+_TAUGHT_RATES = (0.3, 1.0, 0.0)
+"""Shares of the rate that the members' encoders are fitted at, in turn: taught first, and to keep most of it; not taught; taught,
+and left so. Members of different kinds know what others miss: see docs/design/routing.md."""
 _SMOOTHING = 0.02
 """Share of labels not taken at their word: some near misses are paraphrases."""
 
@@ -65,6 +69,8 @@ class Texts(NamedTuple):
     """Tokens that the view holds at most."""
     embedding_ND: Tensor
     """The model's embeddings of the tokens of its vocabulary, levelled."""
+    lessons: Lessons
+    """What encoders are taught first."""
 
 
 class Matched(NamedTuple):
@@ -84,6 +90,7 @@ def fit_matchers(texts: Texts, examples: Examples, *, members: int, seed: int) -
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             network = _Network(texts, examples.given_QkG.shape[-1], members)
+            network.teach(_asked(texts.lessons, examples))
             _train(network, examples, torch.Generator().manual_seed(seed))
     finally:
         torch.set_num_threads(threads)
@@ -91,6 +98,11 @@ def fit_matchers(texts: Texts, examples: Examples, *, members: int, seed: int) -
         tuple(member.matcher(texts.whitening) for member in network.members),  # type: ignore[operator]
         network.align.alignment(texts.token_view, texts.places),
     )
+
+
+def _asked(lessons: Lessons, examples: Examples) -> Lessons:
+    """What the problems ask for: other relations are kept from the matchers."""
+    return lessons.only(np.isin(lessons.relation_N, lessons.relation_N[examples.query_Q]))
 
 
 class _Network(nn.Module):
@@ -105,6 +117,36 @@ class _Network(nn.Module):
         self.members = nn.ModuleList(
             MatcherNetwork(views, directions, given + FEATURES) for _ in range(members)
         )
+        self._shares = [1.0] * members
+
+    def teach(self, lessons: Lessons) -> None:
+        """Teach encoders, if there are lessons, and choose how fast each is fitted on."""
+        if (lessons.relation_N < 0).all():
+            return
+        for place, member in enumerate(self.members):
+            share = self._shares[place] = _TAUGHT_RATES[place % len(_TAUGHT_RATES)]
+            if share < 1:
+                teach(member.encode, self._white_NEP, lessons)  # type: ignore[arg-type]
+            member.encode.requires_grad_(share > 0)
+
+    def train(self, mode: bool = True) -> "_Network":
+        """Prepare for fitting, or for use: what is not fitted drops nothing."""
+        super().train(mode)
+        for member, share in zip(self.members, self._shares, strict=True):
+            member.encode.train(mode and share > 0)  # type: ignore[union-attr]
+        return self
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters with the highest rate they are fitted at."""
+        encoders = [list(member.encode.parameters()) for member in self.members]  # type: ignore[union-attr]
+        known = {id(part) for parts in encoders for part in parts}
+        rest = [part for part in self.parameters() if id(part) not in known]
+        fitted = [
+            {"params": parts, "lr": share * _RATE}
+            for parts, share in zip(encoders, self._shares, strict=True)
+            if share > 0
+        ]
+        return [*fitted, {"params": rest, "lr": _RATE}]
 
     def forward(self, query_B: Tensor, candidate_Bk: Tensor, given_BkG: Tensor) -> list[Tensor]:
         """Each member's logit of every candidate ``[B, k]``; a text that occurs more than once is read once."""
@@ -126,14 +168,15 @@ def _train(network: _Network, examples: Examples, generator: torch.Generator) ->
     batch = int(np.clip(len(query_Q) // 16, *_BATCH))
     per_epoch = -(-len(query_Q) // batch)
     epochs = int(np.clip(-(-_STEPS // per_epoch), *_EPOCHS))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
+    groups = network.groups()
+    optimizer = torch.optim.AdamW(groups, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _RATE, total_steps=epochs * per_epoch, pct_start=0.1
+        optimizer, [group["lr"] for group in groups], total_steps=epochs * per_epoch, pct_start=0.1
     )
     network.train()
     for _ in range(epochs):
         for rows_B in torch.split(torch.randperm(len(query_Q), generator=generator), batch):
-            with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
+            with reduced():
                 logits = network(query_Q[rows_B], candidate_Qk[rows_B], given_QkG[rows_B])
             losses = [
                 nn.functional.binary_cross_entropy_with_logits(
@@ -145,8 +188,3 @@ def _train(network: _Network, examples: Examples, generator: torch.Generator) ->
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-
-
-def _has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 at once: several times as fast then, and slower than float32 without."""
-    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 (torch has no public way to ask)

@@ -1,4 +1,4 @@
-"""Whitening: the leading directions of several views, scaled to unit variance, which encoders are fitted on.
+"""Whitening: the directions of several views that part relations best, which encoders are fitted on.
 
 Shape legend: N texts, V views, D residual width, E views read, P directions kept of a view.
 """
@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sola_scale.keys.encoder import project
-from sola_scale.keys.scorer import Floats
+from sola_scale.keys.heads import parting_directions
+from sola_scale.keys.scorer import Floats, Ints
 
-DIRECTIONS = 80
-"""Directions kept of a view: the further ones are noise to a question."""
+DIRECTIONS = 192
+"""Directions kept of a view: the further ones part relations hardly any better."""
+_SAMPLE = 100_000
+"""Texts that they are found on at most."""
 _FARTHEST = 99
 """Outliers are cut off here, that half precision holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Whitening:
-    """The leading directions of some views, scaled to unit variance."""
+    """The leading directions of some views, scaled to unit variance inside relations."""
 
     places: tuple[int, ...]
     """The views, by their place on the view axis."""
@@ -32,21 +35,19 @@ class Whitening:
     """Their directions."""
 
     @staticmethod
-    def of(views_NVD: NDArray[np.floating], places: Sequence[int], *, sample: int = 20_000) -> "Whitening":
-        """Principal directions of each view, of an even sample of the texts."""
-        chosen_NVD = views_NVD[:: max(1, len(views_NVD) // sample)]
-        centres, matrices = [], []
-        for place in places:
-            wide_ND = chosen_NVD[:, place].astype(np.float64)
-            values_D, vectors_DD = np.linalg.eigh(np.cov(wide_ND.T))
-            leading = np.argsort(-values_D)[:DIRECTIONS]
-            centres.append(wide_ND.mean(axis=0))
-            matrices.append(vectors_DD[:, leading] / np.sqrt(np.maximum(values_D[leading], 1e-6)))
-        return Whitening(
-            places=tuple(places),
-            centre_ED=np.stack(centres).astype(np.float32),
-            matrix_EDP=np.stack(matrices).astype(np.float32),
-        )
+    def of(views_NVD: NDArray[np.floating], places: Sequence[int], relation_N: Ints) -> "Whitening":
+        """Find each view's directions on an even part of the texts of which another asks for the same relation."""
+        _, group_of_N, size_G = np.unique(relation_N, return_inverse=True, return_counts=True)
+        shared = np.flatnonzero(size_G[group_of_N] > 1)
+        chosen = shared[:: -(-len(shared) // _SAMPLE)]
+        found = [
+            parting_directions(
+                views_NVD[chosen, place].astype(np.float32), relation_N[chosen], dim=DIRECTIONS
+            )
+            for place in places
+        ]
+        centres, matrices = zip(*found, strict=True)
+        return Whitening(places=tuple(places), centre_ED=np.stack(centres), matrix_EDP=np.stack(matrices))
 
     def __call__(self, views_NVD: NDArray[np.floating], *, block: int = 4096) -> Tensor:
         """Whiten ``[N, V, D]`` to ``[N, E, P]`` in half precision."""

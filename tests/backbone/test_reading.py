@@ -42,10 +42,14 @@ def test_words_survive_half_precision(prompt):
         .reshape(WORDS, DIGITS)[0:WORDS]
     )
     words = list(SPELLING.words(prompt[SPELLING.asks_from(prompt) :]))[::-1][:WORDS]
-    assert [(abs(high) - 1) * DIGIT + low for high, low, _, _ in row[: len(words)]] == [
+    assert [(abs(high) - 1) * DIGIT + low for high, low, *_ in row[: len(words)]] == [
         word.number % DIGIT**2 for word in words
     ]
     assert [high < 0 for high, *_ in row[: len(words)]] == [word.name for word in words]
+    assert [
+        sum(digit * DIGIT**place for place, digit in enumerate(letters))
+        for _, _, *letters in row[: len(words)]
+    ] == [word.letters for word in words]
     assert not row[len(words) :].any()
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sola_scale.backbone.spelling import Spelling
+from sola_scale.backbone.spelling import LETTER_BITS, Spelling
 
 BYTES = [
     "the",
@@ -62,7 +62,7 @@ def test_numbers_of_the_same_digits_differ():
     """1981 and 1918 hold the same tokens and are different words."""
     one, other = (next(SPELLING.words(ids(*digits))) for digits in ("1981", "1918"))
     assert one.number != other.number
-    assert one.stem != other.stem
+    assert one.letters == other.letters == 0
 
 
 def test_a_capital_from_its_place_makes_no_name():
@@ -85,12 +85,19 @@ def test_capitals_do_not_change_a_word():
     assert len(numbers) == 1
 
 
-def test_words_of_one_stem_share_it():
-    """Words that begin alike have one stem and different numbers."""
-    spelling = Spelling(["\u0120constellation", "\u0120constellations"])
-    one, other = spelling.words([0, 1])
-    assert one.stem == other.stem
-    assert one.number != other.number
+def test_words_that_are_nearly_one_share_letters():
+    """A plural has most pairs of letters of its singular, and another number; another word has few of them."""
+    spelling = Spelling(["\u0120constellation", "\u0120constellations", "\u0120hurry"])
+    one, plural, other = spelling.words([0, 1, 2])
+    assert one.number != plural.number
+    assert (one.letters & plural.letters).bit_count() > 0.8 * one.letters.bit_count()
+    assert (one.letters & other.letters).bit_count() < 0.5 * other.letters.bit_count()
+
+
+def test_letters_fit_in_their_bits():
+    """However many pairs a word has, they are told in the bits there are for them."""
+    (word,) = Spelling(["\u0120abcdefghijklmnopqrstuvwxyzacegikmoqsuwybdfhjlnprtvxz"]).words([0])
+    assert 0 < word.letters < 2**LETTER_BITS
 
 
 def test_rare_tokens_weigh_more():

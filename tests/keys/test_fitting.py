@@ -36,7 +36,7 @@ def test_every_pool_is_kept_to_its_rate():
 def test_what_is_less_likely_than_not_never_fires():
     """However low every pool lies, no threshold falls below what a near miss as likely as not is given."""
     best, role = np.full(100, 0.01, np.float32), np.zeros(100, dtype=np.int64)
-    assert choose_threshold(best, role, 0.1) == pytest.approx(0.2)
+    assert choose_threshold(best, role, 0.1) == pytest.approx(1 / 3)
 
 
 def test_too_few_pairs_are_refused():

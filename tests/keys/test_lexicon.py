@@ -9,7 +9,11 @@ from sola_scale.backbone.spelling import Spelling
 from sola_scale.keys.lexicon import FEATURES, Lexicon, Words, fit_lexicon
 
 WIDTH = DIGITS * WORDS
-TEXTS = ["the", "capital", "of", "Paris", "Rome", "city", "capitals"]
+SIDE = FEATURES // 2 - 1
+"""Features of one of the prompts."""
+NAMES, OTHERS = (0, 1, 2, 7, 8, 11), (3, 4, 5, 9, 10)
+"""Places of those of its names, and of its other words."""
+TEXTS = ["the", "capital", "of", "Paris", "Rome", "city", "capitals", "Parids"]
 SPELLING = Spelling([f" {text}" for text in TEXTS])
 
 
@@ -24,7 +28,11 @@ def rows_of(*prompts: str) -> np.ndarray:
 
 @pytest.fixture
 def lexicon() -> Lexicon:
-    return fit_lexicon(rows_of("the Paris", "the Rome", "the capital", "the city of"), view=0)
+    return fit_lexicon(
+        rows_of("the Paris", "the Rome", "the capital", "the city of", "the Rome"),
+        np.array([0, 1, 2, 3, 1]),
+        view=0,
+    )
 
 
 def read(lexicon: Lexicon, prompt: str) -> Words:
@@ -58,25 +66,40 @@ def test_another_name_lowers_the_likeness_of_names_alone(lexicon):
     """Prompts that differ in a name are alike in their other words, and the other way round."""
     name = likeness(lexicon, "the capital of Paris", "the capital of Rome")
     frame = likeness(lexicon, "the capital of Paris", "the city of Paris")
-    assert (name[[0, 1, 2, 7, 8, 9, 14]] < 1).all()
-    np.testing.assert_allclose(name[[3, 4, 5, 10, 11, 12, 15]], 1, atol=1e-6)
-    assert (frame[[3, 4, 5, 10, 11, 12, 15]] < 1).all()
-    np.testing.assert_allclose(frame[[0, 1, 2, 7, 8, 9, 14]], 1, atol=1e-6)
+    of_names, of_others = ([*places, *(SIDE + place for place in places)] for places in (NAMES, OTHERS))
+    assert (name[[*of_names, -2]] < 1).all()
+    np.testing.assert_allclose(name[[*of_others, -1]], 1, atol=1e-6)
+    assert (frame[[*of_others, -1]] < 1).all()
+    np.testing.assert_allclose(frame[[*of_names, -2]], 1, atol=1e-6)
 
 
-def test_a_word_of_one_stem_covers_half(lexicon):
-    """A singular is more like its plural than like another word."""
-    stem, other = likeness(lexicon, "capital", "capitals"), likeness(lexicon, "capital", "city")
-    assert other[3] < stem[3] < 1
+def test_a_plural_covers_its_singular_half(lexicon):
+    """A word that is nearly another one covers half of it, and by their letters nearly all."""
+    nearly, other = likeness(lexicon, "capital", "capitals"), likeness(lexicon, "capital", "city")
+    assert other[3] < nearly[3] == pytest.approx(0.5)
+    assert other[9] < 0.5 < nearly[9] < 1
+
+
+def test_a_misspelt_name_is_like_the_name(lexicon):
+    """What the worst covered name has in common with another one tells a slip from another name."""
+    slip, other = likeness(lexicon, "of Paris", "of Parids"), likeness(lexicon, "of Paris", "of Rome")
+    assert other[11] < 0.2
+    assert 0.6 < slip[11] < 1
+
+
+def test_a_name_weighs_by_its_bearers_not_by_its_texts(lexicon):
+    """Rome, in two texts about one subject, weighs what Paris does, in one."""
+    weight = read(lexicon, "Paris Rome").weight[0]
+    assert weight[0] == weight[1]
 
 
 def test_what_one_prompt_adds_counts_on_its_side_alone(lexicon):
     """A longer prompt covers the shorter one wholly, not the other way round; swapping the two swaps the sides."""
     forward = likeness(lexicon, "the Paris", "the Paris of Rome capital")
     back = likeness(lexicon, "the Paris of Rome capital", "the Paris")
-    np.testing.assert_allclose(forward[:7], 1)
-    assert (forward[[7, 8, 9, 10, 11, 12, 13]] < 1).all()
-    np.testing.assert_array_equal(back, forward[[*range(7, 14), *range(7), 14, 15]])
+    np.testing.assert_allclose(forward[:SIDE], 1)
+    assert (forward[SIDE:-2] < 1).all()
+    np.testing.assert_array_equal(back, forward[[*range(SIDE, 2 * SIDE), *range(SIDE), -2, -1]])
 
 
 def test_batches_broadcast(lexicon):
@@ -97,7 +120,7 @@ def test_prompts_without_words_are_compared(lexicon):
 
 def test_a_lexicon_of_no_texts_weighs_nothing():
     """Fitted on prompts without words, it knows none and weighs every word alike."""
-    lexicon = fit_lexicon(np.zeros((3, WIDTH), np.float16), view=0)
+    lexicon = fit_lexicon(np.zeros((3, WIDTH), np.float16), np.arange(3), view=0)
     assert len(lexicon.word_N) == 0
     assert read(lexicon, "the Paris").weight.tolist() == [[np.float32(lexicon.unknown)] * 2]
 

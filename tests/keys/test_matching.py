@@ -8,7 +8,8 @@ from sola_scale.backbone.reading import DIGIT
 from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.evidence import Evidence, listwise_features, rivalry, verdict
 from sola_scale.keys.matcher import compare, cosines
-from sola_scale.keys.matching import Examples, Texts, _Network, fit_matchers
+from sola_scale.keys.matching import Examples, Texts, _asked, _Network, _train, fit_matchers
+from sola_scale.keys.teaching import Lessons
 from sola_scale.keys.whitening import Whitening
 
 TEXTS, VIEWS, WIDTH = 60, 3, 24
@@ -27,7 +28,7 @@ def texts(views) -> Texts:
     rng = np.random.default_rng(3)
     there = np.arange(5) < rng.integers(1, 6, size=TEXTS)[:, None]
     token = rng.integers(VOCABULARY, size=there.shape) * there
-    whitening = Whitening.of(views, [0, 2])
+    whitening = Whitening.of(views, [0, 2], np.arange(TEXTS) % 6)
     return Texts(
         white_NEP=whitening(views),
         whitening=whitening,
@@ -35,6 +36,7 @@ def texts(views) -> Texts:
         token_view=1,
         places=5,
         embedding_ND=torch.from_numpy(rng.normal(size=(VOCABULARY, 16)).astype(np.float32)),
+        lessons=Lessons(np.arange(TEXTS) % 6 - 1, np.array([0, 0, 0, 1, 1])),
     )
 
 
@@ -85,6 +87,26 @@ def test_the_same_seed_fits_the_same_matchers(texts, examples):
     assert (weights[0] != weights[1]).any()
 
 
+def test_members_come_by_their_encoders_in_three_ways(texts, examples):
+    """The first is taught and fitted on, the second is not taught, the third is taught and left as it is."""
+    torch.manual_seed(0)
+    network = _Network(texts, 5, 3)
+    before = [member.encode.outer.weight.clone() for member in network.members]
+    network.teach(texts.lessons)
+    taught = [member.encode.outer.weight.clone() for member in network.members]
+    assert [not torch.equal(*both) for both in zip(before, taught, strict=True)] == [True, False, True]
+    _train(network, examples, torch.Generator().manual_seed(0))
+    fitted = [member.encode.outer.weight for member in network.members]
+    assert [not torch.equal(*both) for both in zip(taught, fitted, strict=True)] == [True, True, False]
+
+
+def test_what_no_problem_asks_for_is_not_taught(texts, examples):
+    """Relations of which no query is left are kept from the encoders too."""
+    kept = examples.only(texts.lessons.relation_N[examples.query_Q] == 2)
+    lessons = _asked(texts.lessons, kept)
+    assert set(lessons.relation_N.tolist()) == {-1, 2}
+
+
 def test_the_callers_random_state_and_threads_stay(texts, examples):
     """Fitting draws from a stream of its own and gives the threads back."""
     torch.manual_seed(5)
@@ -95,10 +117,19 @@ def test_the_callers_random_state_and_threads_stay(texts, examples):
     assert torch.get_num_threads() == threads
 
 
-def test_whitened_views_have_unit_variance_and_no_correlation(texts):
-    """Every direction of a whitened view varies by one and with no other."""
-    white = texts.white_NEP.float().numpy()[:, 1]
-    np.testing.assert_allclose(np.cov(white.T), np.eye(WIDTH), atol=0.02)
+def test_whitened_views_vary_alike_inside_relations_and_part_them():
+    """However views are stretched, whitened ones vary by about one inside a relation, and most between relations at first."""
+    rng = np.random.default_rng(4)
+    relation = np.arange(3000) % 5
+    views = rng.normal(size=(3000, 1, 8)) * np.array([50, 20, 10, 5, 3, 2, 1, 0.5])
+    views[:, 0, 6] += relation * 0.8
+    white = Whitening.of(views.astype(np.float32), [0], relation)(views).float().numpy()[:, 0]
+    inside = np.concatenate(
+        [white[relation == one] - white[relation == one].mean(axis=0) for one in range(5)]
+    )
+    np.testing.assert_allclose(np.cov(inside.T), np.eye(8), atol=0.3)
+    means = np.stack([white[relation == one].mean(axis=0) for one in range(5)])
+    assert means[:, 0].std() > 10 * means[:, 1:].std(axis=0).max()
 
 
 def test_comparing_is_symmetric():

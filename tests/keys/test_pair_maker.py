@@ -133,6 +133,18 @@ def test_a_slip_keeps_numbers_and_how_words_begin():
         assert {"634", "b"} < set(plain)
 
 
+def test_a_name_is_written_in_its_other_forms():
+    """A slip may put another form of a name in its place, of the same group, and leaves the rest as it is."""
+    from calibration_slips import SMALL, Slips
+
+    text = "Who bore Katherine Hu?"
+    slips = Slips(random.Random(0))
+    wordings = {one for _ in range(400) for one in slips.among([text] * 4)[1:-1]}
+    assert {"Who bore Katharina Hu?", "Who bore Catherine Hu?"} < wordings
+    assert all(len(wording.split()) == len(text.split()) for wording in wordings)
+    assert not set(slips.variants) & set(SMALL)
+
+
 def test_edits_are_made_of_wordings_without_slips():
     """Neither the prompt nor the last paraphrase ever has a slip."""
     from calibration_slips import Slips
