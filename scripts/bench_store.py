@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1000, help="edits per durable transaction")
     parser.add_argument("--weights", type=int, default=2048, help="bytes of one edit's weights")
     parser.add_argument("--retrieval", type=int, default=256, help="numbers in a retrieval key")
-    parser.add_argument("--verification", type=int, default=288, help="numbers in a verification key")
+    parser.add_argument("--verification", type=int, default=384, help="numbers in a verification key")
     parser.add_argument("--calls", type=int, default=100_000, help="reads for the memory measurement")
     parser.add_argument("--folder", help="where to work; another disk, for example")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")

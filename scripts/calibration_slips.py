@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from calibration_subjects import HERE
+from calibration_subjects import HERE, read_sections
 
 SHARE = 0.25
 """Share of wordings with a slip, of those that may have one."""
@@ -133,11 +133,10 @@ class Slips:
 def _read_variants() -> dict[str, list[str]]:
     """Word of a name → its other forms."""
     variants: dict[str, list[str]] = {}
-    for line in (HERE / "variants.txt").read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            forms = [form.strip() for form in line.split("|")]
-            for form in forms:
-                variants.setdefault(form, []).extend(other for other in forms if other != form)
+    for line in read_sections(HERE / "variants.txt")[""]:
+        forms = [form.strip() for form in line.split("|")]
+        for form in forms:
+            variants.setdefault(form, []).extend(other for other in forms if other != form)
     return variants
 
 

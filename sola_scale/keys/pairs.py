@@ -37,7 +37,7 @@ class Pairs:
     """Prompts that must not."""
     relation: str = ""
     """What is asked, whoever the subject, by any name; questions of one relation are judged by scorers that have not seen
-    it. Empty if it is not known."""
+    it. If it is "kind / relation", encoders are taught to tell it from the others of its kind. Empty if it is not known."""
 
 
 def read_pairs(path: Path | str) -> list[Pairs]:
