@@ -62,7 +62,8 @@ class Parts:
         """The same parts with the store's calibration of the moment, and an index of its keys."""
         version, calibration = current_calibration(self.store)
         live = LiveIndex(self.store, dim=calibration.retrieval_dim, folder=self.live.folder)
-        return replace(self, calibration=calibration, calibration_id=version, live=live)
+        on_model = calibration.on(self.backbone)
+        return replace(self, calibration=on_model, calibration_id=version, live=live)
 
     def close(self) -> None:
         """Snapshot the index and release everything."""
@@ -117,7 +118,7 @@ def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, 
         store=store,
         live=live,
         pager=pager,
-        calibration=calibration,
+        calibration=calibration.on(backbone),
         calibration_id=calibration_id,
         layouts=layouts,
         recipe=recipes.by_name(store.manifest.recipe["name"]),

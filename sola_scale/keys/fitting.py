@@ -4,6 +4,7 @@ Shape legend: N texts, V views, D width.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from sola_scale.errors import CalibrationError
 from sola_scale.keys.alignment import spelled
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
+from sola_scale.keys.cross_fitting import fit_cross_encoder
 from sola_scale.keys.heads import Head, fit_head
-from sola_scale.keys.judging import fit_judgement, given_of
+from sola_scale.keys.judging import SecondLooker, fit_judgement, given_of
 from sola_scale.keys.layout import Layout, default_layout
 from sola_scale.keys.lexicon import fit_lexicon
 from sola_scale.keys.matching import Texts
@@ -60,12 +62,18 @@ def fit_calibration(
     seed: int = 0,
     layout: Layout | None = None,
     note: str = "",
+    cross_encoder: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    training: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Fit a calibration for a model from calibration pairs; minutes on a CPU, equal for equal input and seed.
 
+    With a ``cross_encoder`` doubtful candidates are read a second time: of two hundred thousand pairs training takes an hour or two on a
+    CPU, minutes on a GPU. ``progress(done, all)`` is told of texts read, ``training`` of its steps.
+
     Raises:
         CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
+        ModelError: the model cannot be adapted.
     """
     layout = layout or default_layout(len(backbone.architecture.layers))
     corpus = corpus_of(pairs)
@@ -79,7 +87,15 @@ def fit_calibration(
         false_fire=false_fire,
         seed=seed,
         note=note,
+        second_look=second_looker(backbone, seed=seed, progress=training) if cross_encoder else None,
     )
+
+
+def second_looker(
+    backbone: Backbone, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> SecondLooker:
+    """What fits a cross-encoder on a model."""
+    return partial(fit_cross_encoder, backbone, seed=seed, progress=progress)
 
 
 def embedding_of(backbone: Backbone) -> torch.Tensor:
@@ -99,10 +115,12 @@ def fit_from_views(
     seed: int = 0,
     folds: int = 3,
     note: str = "",
+    second_look: SecondLooker | None = None,
 ) -> Calibration:
     """Fit from views that are at hand: ``views_NVD`` has the texts of ``corpus`` and the views of ``layout``.
 
-    ``embedding_ND`` is what ``embedding_of`` gives of the model, ``model`` its hash.
+    ``embedding_ND`` is what ``embedding_of`` gives of the model, ``model`` its hash; ``second_look``, if there is to be a cross-encoder,
+    what ``second_looker`` gives.
 
     Raises:
         CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
@@ -127,6 +145,7 @@ def fit_from_views(
         false_fire=false_fire,
         seed=seed,
         folds=folds,
+        second_look=second_look,
     )
     return Calibration(
         views=layout.views,
@@ -135,6 +154,7 @@ def fit_from_views(
         alignment=judgement.matched.alignment,
         listwise=judgement.listwise,
         lexicon=lexicon,
+        cross=judgement.cross,
         threshold=judgement.threshold,
         false_fire=false_fire,
         model=model,

@@ -7,7 +7,7 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, G given simil
 directions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from sola_scale.keys.alignment import FEATURES
 from sola_scale.keys.corpus import ASKED, Corpus
+from sola_scale.keys.cross_encoder import CrossEncoder
+from sola_scale.keys.cross_fitting import Doubts, SecondLook
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
 from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
@@ -33,12 +35,17 @@ _BLOCK = 512
 _ALL = slice(None)
 
 
+SecondLooker = Callable[[Doubts], SecondLook]
+"""Fits a cross-encoder to what keys leave in doubt."""
+
+
 class Judgement(NamedTuple):
     """What is fitted on problems."""
 
     matched: Matched
     listwise: Perceptron
     threshold: float
+    cross: CrossEncoder | None
 
 
 def fit_judgement(
@@ -51,8 +58,12 @@ def fit_judgement(
     false_fire: float,
     seed: int,
     folds: int,
+    second_look: SecondLooker | None = None,
 ) -> Judgement:
-    """Fit on the posed problems of a corpus, of which ``given_of`` is known; equal input and seed give equal arrays."""
+    """Fit on the posed problems of a corpus, of which ``given_of`` is known; equal input and seed give equal arrays.
+
+    With a ``second_look`` the threshold is set on what that has not seen either.
+    """
     near_Qk = _near_misses(corpus, problems, given_QkG)
     weight_Qk = np.where(near_Qk & ~problems.label_Qk, _NEAR_MISS_WEIGHT, np.float32(1))
     examples = Examples(problems.query_Q, problems.candidate_Qk, given_QkG, problems.label_Qk, weight_Qk)
@@ -64,11 +75,16 @@ def fit_judgement(
         seen = fit_matchers(texts, examples.only(~held_Q), members=1, seed=seed + fold)
         logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen, examples.only(held_Q), views_NVD)
     listed = _Listed(features_QkF, problems.label_Qk, weight_Qk)
-    best_Q = _best_out_of_fold(logit_Qk, listed, fold_Q, seed)
-    unknown_Q = ~problems.known_Q
-    threshold = choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
+    judged_Qk = _judged_out_of_fold(logit_Qk, listed, fold_Q, seed)
+    counted_Q, cross = ~problems.known_Q, None
+    if second_look is not None:
+        doubts = Doubts(corpus, problems, texts.spelled, logit_Qk, judged_Qk, weight_Qk)
+        cross, judged_Qk, kept_Q = second_look(doubts)
+        counted_Q &= kept_Q
+    best_Q = sigmoid(judged_Qk).max(axis=1)
+    threshold = choose_threshold(best_Q[counted_Q], _roles(corpus, problems, near_Qk)[counted_Q], false_fire)
     matched = fit_matchers(texts, examples, members=MEMBERS, seed=seed + folds)
-    return Judgement(matched, listed.fit(seed), threshold)
+    return Judgement(matched, listed.fit(seed), threshold, cross)
 
 
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
@@ -166,12 +182,11 @@ def _blocks(count: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
-def _best_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:
-    """Probability of each problem's best candidate, from scorers that have not seen its relation."""
-    best_Q = np.empty(len(fold_Q), np.float32)
+def _judged_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:
+    """The verdict on each problem's candidates, from scorers that have not seen its relation."""
+    judged_Qk = np.empty_like(logit_Qk)
     for fold in np.unique(fold_Q):
         held_Q = fold_Q == fold
         scorer = listed.fit(seed, ~held_Q)
-        judged_Qk = verdict(logit_Qk[held_Q], scorer(listed.features_QkF[held_Q]))
-        best_Q[held_Q] = sigmoid(judged_Qk).max(axis=1)
-    return best_Q
+        judged_Qk[held_Q] = verdict(logit_Qk[held_Q], scorer(listed.features_QkF[held_Q]))
+    return judged_Qk

@@ -1,0 +1,119 @@
+"""The lower layers of a model, run a second time with low-rank adapters of their own, on the model's own weights.
+
+Shape legend: P sequences, T token positions, D width of the residual stream, I and O width of a linear map's input and output,
+R rank.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from sola_scale.backbone.architecture import features
+from sola_scale.backbone.loading import Backbone
+from sola_scale.errors import ModelError
+
+# The linear maps that are adapted, by the names that families give them: queries and values, and the way into the MLP and out of it.
+_ADAPTED = (
+    *("q_proj", "v_proj", "up_proj", "down_proj"),
+    *("c_attn", "c_fc", "c_proj", "query_key_value", "dense_h_to_4h", "dense_4h_to_h", "fc1", "fc2"),
+)
+
+
+class LowRank(nn.Module):
+    """A linear map and what an adapter adds to it (LoRA, Hu et al. 2021)."""
+
+    def __init__(self, base: nn.Module, down_RI: Tensor, up_OR: Tensor) -> None:
+        """``up_OR`` carries the adapter's scale."""
+        super().__init__()
+        self.base = base
+        self.down_RI, self.up_OR = nn.Parameter(down_RI), nn.Parameter(up_OR)
+
+    def forward(self, input_PTI: Tensor) -> Tensor:
+        """The base map's output and the adapter's."""
+        output_PTO: Tensor = self.base(input_PTI)
+        low_PTR = linear(input_PTI, self.down_RI.to(input_PTI.dtype))
+        return output_PTO + linear(low_PTR, self.up_OR.to(input_PTI.dtype))
+
+
+class LowerLayers:
+    """The first layers of a model as a reader of their own; nothing that it does is seen by the model."""
+
+    def __init__(self, backbone: Backbone, depth: int) -> None:
+        """Take the first ``depth`` layers, with their embeddings below and the model's final norm on top.
+
+        Raises:
+            ModelError: the model has fewer layers.
+        """
+        layers = backbone.architecture.layers
+        if not 0 < depth <= len(layers):
+            raise ModelError(f"{depth} layers cannot be read with: the model has {len(layers)}")
+        self.device = backbone.device
+        self.module = _twin(backbone.architecture.decoder)
+        self._layers = next(
+            name for name, part in backbone.architecture.decoder.named_children() if part is layers
+        )
+        kept = list(getattr(self.module, self._layers))[:depth]
+        setattr(self.module, self._layers, nn.ModuleList(kept))
+        self.module.config.num_hidden_layers = depth
+        self.module.eval().requires_grad_(False)
+
+    def adaptable(self, lowest: int) -> dict[str, tuple[int, int]]:
+        """Paths of the linear maps that take an adapter, from layer ``lowest`` on, with their ``(d_in, d_out)``.
+
+        Raises:
+            ModelError: none goes by a known name.
+        """
+        found = {
+            path: features(module)
+            for path, module in getattr(self.module, self._layers).named_modules()
+            if path.rpartition(".")[2] in _ADAPTED and int(path.partition(".")[0]) >= lowest
+        }
+        if not found:
+            raise ModelError(f"{type(self.module).__name__} has no linear map of a known name to adapt")
+        return found
+
+    def adapt(self, path: str, down_RI: Tensor, up_OR: Tensor) -> LowRank:
+        """Lay an adapter on the linear map at ``path``.
+
+        Raises:
+            ModelError: there is no such map, or the adapter has another shape.
+        """
+        layers: nn.ModuleList = getattr(self.module, self._layers)
+        owner_path, _, name = path.rpartition(".")
+        try:
+            owner = layers.get_submodule(owner_path)
+            base = getattr(owner, name)
+        except AttributeError as error:
+            raise ModelError(
+                f"the model has no linear map {path} among the layers that are read with"
+            ) from error
+        if (down_RI.shape[1], up_OR.shape[0]) != features(base) or down_RI.shape[0] != up_OR.shape[1]:
+            raise ModelError(f"an adapter of another shape was made for {path}")
+        adapted = LowRank(base, down_RI.to(self.device), up_OR.to(self.device))
+        setattr(owner, name, adapted)
+        return adapted
+
+    def last_states(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Run token sequences, and give the state of the last token of each; float32 ``[P, D]``."""
+        longest = max(map(len, sequences))
+        # Padded on the right: in a causal model no token sees what follows it, so that no mask is needed.
+        padded = [[*one, *[0] * (longest - len(one))] for one in sequences]
+        ids_PT = torch.tensor(padded, dtype=torch.int64, device=self.device)
+        hidden_PTD = self.module(input_ids=ids_PT, use_cache=False).last_hidden_state
+        last_P = torch.tensor([len(one) - 1 for one in sequences], device=self.device)
+        last_PD: Tensor = hidden_PTD[torch.arange(len(sequences), device=self.device), last_P]
+        return last_PD.float()
+
+
+def _twin(decoder: nn.Module) -> Any:
+    """A copy that shares every weight, and carries none of the hooks that editors lay on a model."""
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in chain(decoder.parameters(), decoder.buffers())}
+    for module in decoder.modules():
+        memo |= {id(value): OrderedDict() for name, value in vars(module).items() if "_hooks" in name}
+    return copy.deepcopy(decoder, memo)

@@ -1,0 +1,39 @@
+"""Gradient descent as every fit of this room does it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Descent:
+    """AdamW with a rate that rises and falls once (Smith and Topin 2018); call it with the loss of each step."""
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        steps: int,
+        decay: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        warm_up: float = 0.1,
+        clip: float | None = None,
+    ) -> None:
+        """``groups`` have ``params`` and their highest rate ``lr``; gradients are cut to the norm ``clip``."""
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=decay, betas=betas)
+        self._parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
+        rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, rates, total_steps=steps, pct_start=warm_up
+        )
+        self._clip = clip
+
+    def __call__(self, loss: Tensor) -> None:
+        """One step down."""
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        self._optimizer.step()
+        self._schedule.step()
