@@ -39,14 +39,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     backbone = load_backbone(arguments.model)
-    calibration = default_calibration(backbone)
+    calibration = default_calibration(backbone).on(backbone)
     rows = [measure(backbone, calibration, batch, arguments.rounds) for batch in arguments.batch]
     print(json.dumps(rows) if arguments.json else "\n".join(map(str, rows)))
 
 
 @torch.inference_mode()
 def measure(backbone: object, calibration: object, batch: int, rounds: int) -> dict[str, float]:
-    """One batch size: the forward pass, and what routing adds beside the index: keys and scores of 8 candidates."""
+    """One batch size: the forward pass, and what routing adds beside the index: keys and scores of 8 candidates.
+
+    A second look is what one doubtful candidate a prompt costs on top.
+    """
     ids_BT, mask_BT = backbone.encode([PROMPT] * batch)
     views_BVD = capture_views(backbone, [PROMPT] * batch, calibration.views).numpy()
     rng = np.random.default_rng(0)
@@ -66,14 +69,21 @@ def measure(backbone: object, calibration: object, batch: int, rounds: int) -> d
         keys = calibration.keys(views_BVD)
         return calibration.score_batch(keys.verification_BM, candidates_BkM, distances_Bk, mask_Bk)
 
-    times = [(cpu_ms(forward), cpu_ms(route)) for _ in range(rounds)]
-    forward_ms, route_ms = (statistics.median(column) for column in zip(*times, strict=True))
+    asked = ids_BT.tolist()
+
+    def look_again() -> object:
+        return calibration.reader.logits(asked, asked) if calibration.reader else None
+
+    times = [(cpu_ms(forward), cpu_ms(route), cpu_ms(look_again)) for _ in range(rounds)]
+    forward_ms, route_ms, again_ms = (statistics.median(column) for column in zip(*times, strict=True))
+    again = {"second_look_ms": again_ms, "second_look_share": again_ms / forward_ms}
     return {
         "batch": batch,
         "tokens": int(mask_BT[0].sum()),
         "forward_ms": forward_ms,
         "keys_and_verification_ms": route_ms,
         "share": route_ms / forward_ms,
+        **(again if calibration.reader else {}),
     }
 
 

@@ -36,7 +36,8 @@ from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
 from sola_scale.keys import Calibration, default_calibration, default_pairs
 from sola_scale.keys.corpus import corpus_of
 from sola_scale.keys.default import FALSE_FIRE
-from sola_scale.keys.fitting import embedding_of, fit_from_views
+from sola_scale.keys.fitting import embedding_of, fit_from_views, second_looker
+from sola_scale.keys.judging import SecondLooker
 from sola_scale.keys.layout import default_layout
 from sola_scale.keys.paper import ALPHA
 
@@ -66,7 +67,7 @@ def analyse(arguments: argparse.Namespace, report: Reporter) -> dict[str, Any]:
     started = time.monotonic()
     backbone = load_backbone(arguments.model)
     model = fingerprint(backbone)["model"]
-    calibration = _calibration(arguments, backbone, model, report)
+    calibration = _calibration(arguments, backbone, model, report).on(backbone)
     trial = read_trial(
         arguments.data, crowd=max(arguments.sizes), edits=arguments.edits, unseen=arguments.unseen
     )
@@ -117,9 +118,18 @@ def _calibration(
         model=model,
         false_fire=FALSE_FIRE if arguments.fit == "own" else PUBLIC_FALSE_FIRE,
         note=f"{note}; views in {arguments.fit_dtype}",
+        second_look=_second_look(arguments, backbone, report),
     )
     (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
     return calibration
+
+
+def _second_look(arguments: argparse.Namespace, backbone: Backbone, report: Reporter) -> SecondLooker | None:
+    if not arguments.cross_encoder:
+        return None
+    return second_looker(
+        backbone, progress=lambda done, total: report("training the cross-encoder", done, total)
+    )
 
 
 def _setting(
@@ -130,12 +140,21 @@ def _setting(
         "calibration": f"{calibration.id}: {calibration.note}",
         "views": ", ".join(f"{view.layer} {view.pooling}" for view in calibration.views),
         "key bytes": calibration.key_bytes,
+        "cross-encoder": _described(calibration),
         "threshold": calibration.threshold,
         "edits tested": len(trial.edits),
         "edits beside": len(trial.crowd),
         "seconds": round(seconds),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
+
+
+def _described(calibration: Calibration) -> str:
+    cross = calibration.cross
+    if cross is None:
+        return "none"
+    low, high = (1 / (1 + np.exp(-logit)) for logit in cross.doubt)
+    return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f}"
 
 
 def _ablation(
@@ -222,6 +241,11 @@ def main() -> None:
         choices=("float32", "bfloat16"),
         default="float32",
         help="what the model runs in while it reads the fitting texts: bfloat16 is faster where the CPU has it",
+    )
+    parser.add_argument(
+        "--cross-encoder",
+        action="store_true",
+        help="with --fit: train one too, to read what keys leave in doubt a second time; an hour or two on a CPU",
     )
     parser.add_argument("--calibration", type=Path, help="a calibration file to judge")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
