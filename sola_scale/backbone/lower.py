@@ -115,5 +115,8 @@ def _twin(decoder: nn.Module) -> Any:
     """A copy that shares every weight, and carries none of the hooks that editors lay on a model."""
     memo: dict[int, Any] = {id(tensor): tensor for tensor in chain(decoder.parameters(), decoder.buffers())}
     for module in decoder.modules():
-        memo |= {id(value): OrderedDict() for name, value in vars(module).items() if "_hooks" in name}
+        hooks = (
+            value for name, value in vars(module).items() if "_hooks" in name and isinstance(value, dict)
+        )
+        memo |= {id(value): OrderedDict() for value in hooks}
     return copy.deepcopy(decoder, memo)

@@ -8,6 +8,8 @@ Shape legend: B queries, k candidates, P pairs, T token places, D width of the r
 input and output, R rank.
 """
 
+import itertools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +26,12 @@ from sola_scale.keys.scorer import Bools, Floats
 
 _BATCH = 128
 """Sequences run at once."""
+
+
+_REMEMBERED = 4096
+"""Pairs whose logits are kept."""
+
+_Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class Adapter(NamedTuple):
@@ -98,6 +106,8 @@ class CrossReader:
         for path, adapter in cross.adapters.items():
             arrays = (torch.from_numpy(np.array(array)).to(backbone.dtype) for array in adapter)
             self._lower.adapt(path, *arrays).requires_grad_(False)
+        self._lock = threading.Lock()
+        self._memo: dict[_Pair, float] = {}
         self._head_D = torch.from_numpy(np.array(cross.head_D)).to(backbone.device)
 
     def settle(self, logit_Bk: Floats, open_Bk: Bools, query: Spelled, candidates: Spelled) -> Floats:
@@ -122,8 +132,25 @@ class CrossReader:
 
     def logits(self, left: Sequence[list[int]], right: Sequence[list[int]]) -> Floats:
         """Mean logit, in both orders, that prompt i of ``left`` and of ``right`` ask the same; float32 ``[P]``."""
-        pairs = list(zip([*left, *right], [*right, *left], strict=True))
-        sequences = [joined(one, other, self.cross.separator) for one, other in pairs]
+        asked = [_unordered(one, other) for one, other in zip(left, right, strict=True)]
+        with self._lock:
+            found = {pair: self._memo[pair] for pair in asked if pair in self._memo}
+        missing = [pair for pair in dict.fromkeys(asked) if pair not in found]
+        read = dict(zip(missing, self._read(missing).tolist(), strict=True))
+        self._remember(read)
+        found |= read
+        return np.array([found[pair] for pair in asked], np.float32)
+
+    def _remember(self, read: dict[_Pair, float]) -> None:
+        """A collision is judged from both sides, and prompts are asked again: the last pairs are kept."""
+        with self._lock:
+            self._memo.update(read)
+            for pair in list(itertools.islice(self._memo, max(0, len(self._memo) - _REMEMBERED))):
+                del self._memo[pair]
+
+    def _read(self, pairs: Sequence[_Pair]) -> Floats:
+        both = [*pairs, *((other, one) for one, other in pairs)]
+        sequences = [joined(one, other, self.cross.separator) for one, other in both]
         logit_2P = np.empty(len(sequences), np.float32)
         with torch.inference_mode():
             for some in _of_like_length(sequences):
@@ -142,6 +169,11 @@ def token_lists(spelled: Spelled, *places: NDArray[np.int64] | int | slice) -> l
     """Tokens of the prompts at these places, first one first: keys hold them the other way round."""
     tokens_PT, there_PT = spelled.token[places], spelled.there[places]
     return [row_T[there_T][::-1].tolist() for row_T, there_T in zip(tokens_PT, there_PT, strict=True)]
+
+
+def _unordered(one: Sequence[int], other: Sequence[int]) -> _Pair:
+    left, right = sorted([tuple(one), tuple(other)])
+    return left, right
 
 
 def _of_like_length(sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -1,7 +1,7 @@
 """Fitting a cross-encoder to a calibration: which pairs it is trained on, what it counts beside the keys, and what both make of problems.
 
-Keys and cross-encoder must each be heard on what neither was fitted on. So some relations are kept from the training of the
-cross-encoder; of all of them it is known what keys say that have not met them.
+Keys and cross-encoder must each be heard on what neither was fitted on. So queries of some relations are kept from the training of the
+cross-encoder; of all of them it is known what keys say that have not met their relation.
 
 Shape legend: N texts, Q problems, k candidates, P pairs, T token places.
 """
@@ -129,16 +129,20 @@ def _pairs(doubts: Doubts, open_Q: Bools) -> LabelledPairs:
     rows_P, places_P = np.nonzero(open_Q[:, None] & (doubts.pair_Qk > low) & (doubts.pair_Qk < high))
     query_P, candidate_P = problems.query_Q[rows_P], problems.candidate_Qk[rows_P, places_P]
     apart_P = query_P != candidate_P
-    label_P = problems.label_Qk[rows_P, places_P]
+    label_P = problems.label_Qk[rows_P, places_P][apart_P]
     if min(label_P.sum(), (~label_P).sum()) < _FEWEST:
         raise CalibrationError(
             f"{len(label_P)} pairs are in doubt: too few to train a cross-encoder on; give more pairs"
         )
-    return LabelledPairs(query_P[apart_P], candidate_P[apart_P], label_P[apart_P])
+    return LabelledPairs(query_P[apart_P], candidate_P[apart_P], label_P)
 
 
 def _regression(keys_P: Floats, read_P: Floats, label_P: Bools, weight_P: Floats) -> Blend:
-    """Weighted logistic regression on both logits, by Newton's method."""
+    """Weighted logistic regression on both logits, by Newton's method.
+
+    Raises:
+        CalibrationError: one of them speaks against itself.
+    """
     inputs_P3 = np.stack([keys_P, read_P, np.ones_like(keys_P)], axis=1).astype(np.float64)
     blend_3 = np.array([0.5, 0.5, 0.0])
     for _ in range(_NEWTON_STEPS):
@@ -147,4 +151,8 @@ def _regression(keys_P: Floats, read_P: Floats, label_P: Bools, weight_P: Floats
         curve_P = weight_P * probability_P * (1 - probability_P)
         curvature_33 = (inputs_P3 * curve_P[:, None]).T @ inputs_P3 + _RIDGE * np.eye(3)
         blend_3 = blend_3 + np.linalg.solve(curvature_33, slope_3)
+    if not (np.isfinite(blend_3).all() and blend_3[0] >= 0 and blend_3[1] > 0):
+        raise CalibrationError(
+            "on what was kept from it the cross-encoder says nothing that keys do not; give more pairs"
+        )
     return Blend(*blend_3.tolist())

@@ -23,7 +23,7 @@ from sola_scale.keys.scorer import Bools, Floats, Ints
 
 _DOWN_RATE, _UP_RATE, _HEAD_RATE = 6e-4, 1.2e-3, 1e-3
 """Rates of the adapters' two matrices (the second one learns faster: LoRA+, Hayou et al. 2024), and of the head."""
-_DECAY, _BETAS, _WARM_UP, _CLIP = 0.01, (0.9, 0.98), 0.05, 1.0
+_DECAY, _SECOND_BETA, _WARM_UP, _CLIP = 0.01, 0.98, 0.05, 1.0
 _SMOOTHING = 0.02
 """Share of labels not taken at their word: some near misses are paraphrases."""
 _SORTED = 64
@@ -84,13 +84,19 @@ def train(
     Raises:
         ModelError: the model has too few layers, or no linear map of a known name.
     """
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    devices = [] if backbone.device.type == "cpu" else [backbone.device]
+    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         network = _Network(backbone, config)
         rng = np.random.default_rng(seed)
         steps = list(_steps(texts_N, pairs, config, rng))
         descend = Descent(
-            network.groups(), steps=len(steps), decay=_DECAY, betas=_BETAS, warm_up=_WARM_UP, clip=_CLIP
+            network.groups(),
+            steps=len(steps),
+            decay=_DECAY,
+            second_beta=_SECOND_BETA,
+            warm_up=_WARM_UP,
+            clip=_CLIP,
         )
         for done, step_B in enumerate(steps):
             left_B, right_B = pairs.left_P[step_B], pairs.right_P[step_B]

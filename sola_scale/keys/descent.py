@@ -16,14 +16,19 @@ class Descent:
         *,
         steps: int,
         decay: float,
-        betas: tuple[float, float] = (0.9, 0.999),
+        second_beta: float = 0.999,
         warm_up: float = 0.1,
         clip: float | None = None,
     ) -> None:
-        """``groups`` have ``params`` and their highest rate ``lr``; gradients are cut to the norm ``clip``."""
-        self._optimizer = torch.optim.AdamW(groups, weight_decay=decay, betas=betas)
+        """``groups`` have ``params`` and their highest rate ``lr``; gradients are cut to the norm ``clip``.
+
+        AdamW's first beta is the schedule's: it falls while the rate rises.
+        """
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=decay, betas=(0.9, second_beta))
         self._parameters = [one for group in self._optimizer.param_groups for one in group["params"]]
         rates = [group["lr"] for group in self._optimizer.param_groups]
+        if steps * warm_up == 1:
+            warm_up *= 1 + 1e-9  # the schedule divides by the length of its rise, less one
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, rates, total_steps=steps, pct_start=warm_up
         )
