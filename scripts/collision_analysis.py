@@ -14,6 +14,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from sola_scale.analysis.trial import Trial
 from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
 from sola_scale.keys import Calibration, default_calibration, default_pairs
 from sola_scale.keys.corpus import corpus_of
+from sola_scale.keys.cross_fitting import with_cross_encoder
 from sola_scale.keys.default import FALSE_FIRE
-from sola_scale.keys.fitting import embedding_of, fit_from_views, second_looker
-from sola_scale.keys.judging import SecondLooker
+from sola_scale.keys.fitting import embedding_of, fit_from_views
 from sola_scale.keys.layout import default_layout
 from sola_scale.keys.paper import ALPHA
 
@@ -110,7 +111,7 @@ def _calibration(
     cache = ViewCache(arguments.out / "views", backbone, layout.views, fingerprint(backbone)["model"])
     views_NVD = cache.get(corpus.texts, lambda done, total: report("views of the fitting pairs", done, total))
     note = "own pairs" if arguments.fit == "own" else "CounterFact train, MQuAKE, own pairs"
-    calibration = fit_from_views(
+    fitted = fit_from_views(
         corpus,
         views_NVD,
         layout,
@@ -118,18 +119,14 @@ def _calibration(
         model=model,
         false_fire=FALSE_FIRE if arguments.fit == "own" else PUBLIC_FALSE_FIRE,
         note=f"{note}; views in {arguments.fit_dtype}",
-        second_look=_second_look(arguments, backbone, report),
     )
+    fitted.doubts.save(arguments.out / "doubts.safetensors")
+    calibration = fitted.calibration
+    if arguments.cross_encoder:
+        training = partial(report, "training the cross-encoder")
+        calibration = with_cross_encoder(calibration, backbone, fitted.doubts, progress=training)
     (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
     return calibration
-
-
-def _second_look(arguments: argparse.Namespace, backbone: Backbone, report: Reporter) -> SecondLooker | None:
-    if not arguments.cross_encoder:
-        return None
-    return second_looker(
-        backbone, progress=lambda done, total: report("training the cross-encoder", done, total)
-    )
 
 
 def _setting(

@@ -14,12 +14,12 @@ import numpy as np
 
 from sola_scale.backbone import Backbone
 from sola_scale.errors import CalibrationError
-from sola_scale.keys.alignment import Spelled
-from sola_scale.keys.corpus import Corpus
+from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.cross_encoder import Blend, CrossEncoder, CrossReader, token_lists
 from sola_scale.keys.cross_training import CrossConfig, LabelledPairs, train
-from sola_scale.keys.problems import Problems
-from sola_scale.keys.scorer import Bools, Floats
+from sola_scale.keys.doubts import Doubts
+from sola_scale.keys.judging import choose_threshold
+from sola_scale.keys.scorer import Bools, Floats, sigmoid
 
 DOUBT = (-2.5, 3.5)
 """Between these logits keys are not believed at once: a probability of 0.08 and one of 0.97."""
@@ -33,58 +33,74 @@ _NEWTON_STEPS, _RIDGE = 30, 1e-3
 Progress = Callable[[int, int], None]
 
 
-class Doubts(NamedTuple):
-    """What keys say of problems whose relations they have not met."""
-
-    corpus: Corpus
-    problems: Problems
-    spelled: Spelled
-    """Tokens of the corpus' texts."""
-    pair_Qk: Floats
-    """Logits of the matchers alone."""
-    verdict_Qk: Floats
-    """Logits that count."""
-    weight_Qk: Floats
-    """How much each counts."""
-
-
 class SecondLook(NamedTuple):
     """A cross-encoder, and what it makes of problems."""
 
     cross: CrossEncoder
     settled_Qk: Floats
     """The verdicts, blended where there was doubt."""
-    kept_Q: Bools
-    """Problems whose relation was kept from its training: only what is settled there says how good it is."""
 
 
-def fit_cross_encoder(
+def with_cross_encoder(
+    calibration: Calibration,
     backbone: Backbone,
     doubts: Doubts,
     *,
     config: CrossConfig | None = None,
+    false_fire: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-) -> SecondLook:
-    """Train on what keys doubt, then blend on relations kept from both; hours on a CPU, minutes on a GPU.
+) -> Calibration:
+    """Train a cross-encoder on what a calibration's keys doubt, and set its threshold anew; hours on a CPU, minutes on a GPU.
+
+    Blend and threshold are fitted on queries whose relation neither has met. ``false_fire`` is the calibration's own rate by default.
 
     Raises:
-        CalibrationError: too little is in doubt to learn from.
+        CalibrationError: too little is in doubt to learn from, or ``false_fire`` is no rate.
         ModelError: the model has no linear map of a known name to adapt.
     """
-    config = config or CrossConfig.of(len(backbone.architecture.layers))
+    rate = calibration.false_fire if false_fire is None else false_fire
+    if not 0 < rate < 1:
+        raise CalibrationError(f"the false-fire rate must lie between 0 and 1, not {rate}")
     kept_Q = _kept(doubts, seed)
+    cross = _trained(
+        backbone,
+        doubts,
+        ~kept_Q,
+        config=config or CrossConfig.of(len(backbone.architecture.layers)),
+        seed=seed,
+        progress=progress,
+    )
+    look = settle(backbone, cross, doubts, kept_Q)
+    counted_Q, best_Q = kept_Q & ~doubts.known_Q, sigmoid(look.settled_Qk).max(axis=1)
+    if not counted_Q.any():
+        raise CalibrationError(
+            "no question without an answer was kept from the cross-encoder: give more pairs"
+        )
+    threshold = choose_threshold(best_Q[counted_Q], doubts.role_Q[counted_Q], rate)
+    return replace(calibration, cross=look.cross, reader=None, threshold=threshold, false_fire=rate)
+
+
+def _trained(
+    backbone: Backbone,
+    doubts: Doubts,
+    open_Q: Bools,
+    *,
+    config: CrossConfig,
+    seed: int,
+    progress: Progress | None,
+) -> CrossEncoder:
     separator = backbone.end_of_turn
     trained = train(
         backbone,
         token_lists(doubts.spelled, slice(None)),
-        _pairs(doubts, ~kept_Q),
+        _pairs(doubts, open_Q),
         separator=separator,
         config=config,
         seed=seed,
         progress=progress,
     )
-    cross = CrossEncoder(
+    return CrossEncoder(
         depth=config.depth,
         separator=separator,
         adapters=trained.adapters,
@@ -93,29 +109,27 @@ def fit_cross_encoder(
         doubt=DOUBT,
         blend=Blend(0.0, 1.0, 0.0),
     )
-    return settle(backbone, cross, doubts, kept_Q)
 
 
 def settle(backbone: Backbone, cross: CrossEncoder, doubts: Doubts, kept_Q: Bools) -> SecondLook:
     """Read again what is doubtful of the problems ``kept_Q``, and fit on it how much either logit counts."""
     rows_P, places_P = np.nonzero(kept_Q[:, None] & cross.doubtful(doubts.verdict_Qk))
-    problems = doubts.problems
-    label_P, keys_P = problems.label_Qk[rows_P, places_P], doubts.verdict_Qk[rows_P, places_P]
+    label_P, keys_P = doubts.label_Qk[rows_P, places_P], doubts.verdict_Qk[rows_P, places_P]
     if not label_P.any() or label_P.all():
         raise CalibrationError("keys leave too little in doubt: a cross-encoder has nothing to tell apart")
     read_P = CrossReader(cross, backbone).logits(
-        token_lists(doubts.spelled, problems.query_Q[rows_P]),
-        token_lists(doubts.spelled, problems.candidate_Qk[rows_P, places_P]),
+        token_lists(doubts.spelled, doubts.query_Q[rows_P]),
+        token_lists(doubts.spelled, doubts.candidate_Qk[rows_P, places_P]),
     )
     blend = _regression(keys_P, read_P, label_P, doubts.weight_Qk[rows_P, places_P])
     settled_Qk = doubts.verdict_Qk.copy()
     settled_Qk[rows_P, places_P] = blend(keys_P, read_P)
-    return SecondLook(replace(cross, blend=blend), settled_Qk, kept_Q)
+    return SecondLook(replace(cross, blend=blend), settled_Qk)
 
 
 def _kept(doubts: Doubts, seed: int) -> Bools:
     """Problems whose query's relation is kept from training."""
-    relations, place_Q = np.unique(doubts.corpus.relation_N[doubts.problems.query_Q], return_inverse=True)
+    relations, place_Q = np.unique(doubts.relation_Q, return_inverse=True)
     # Another draw than that of the folds: of each fold some relations are kept.
     drawn = np.random.default_rng(seed + _DRAW).permutation(len(relations))
     kept_Q: Bools = (drawn % _KEPT == 0)[place_Q]
@@ -125,11 +139,10 @@ def _kept(doubts: Doubts, seed: int) -> Bools:
 def _pairs(doubts: Doubts, open_Q: Bools) -> LabelledPairs:
     """What the matchers doubt of the problems ``open_Q``."""
     low, high = DOUBT
-    problems = doubts.problems
     rows_P, places_P = np.nonzero(open_Q[:, None] & (doubts.pair_Qk > low) & (doubts.pair_Qk < high))
-    query_P, candidate_P = problems.query_Q[rows_P], problems.candidate_Qk[rows_P, places_P]
+    query_P, candidate_P = doubts.query_Q[rows_P], doubts.candidate_Qk[rows_P, places_P]
     apart_P = query_P != candidate_P
-    label_P = problems.label_Qk[rows_P, places_P][apart_P]
+    label_P = doubts.label_Qk[rows_P, places_P][apart_P]
     if min(label_P.sum(), (~label_P).sum()) < _FEWEST:
         raise CalibrationError(
             f"{len(label_P)} pairs are in doubt: too few to train a cross-encoder on; give more pairs"

@@ -4,7 +4,7 @@ Shape legend: N texts, V views, D width.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from sola_scale.errors import CalibrationError
 from sola_scale.keys.alignment import spelled
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
-from sola_scale.keys.cross_fitting import fit_cross_encoder
+from sola_scale.keys.cross_fitting import with_cross_encoder
+from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.heads import Head, fit_head
-from sola_scale.keys.judging import SecondLooker, fit_judgement, given_of
+from sola_scale.keys.judging import fit_judgement, given_of
 from sola_scale.keys.layout import Layout, default_layout
 from sola_scale.keys.lexicon import fit_lexicon
 from sola_scale.keys.matching import Texts
@@ -30,6 +31,14 @@ from sola_scale.keys.teaching import lessons_of
 from sola_scale.keys.whitening import Whitening
 
 _BLOCK = 4096
+
+
+class Fitted(NamedTuple):
+    """What a fit leaves."""
+
+    calibration: Calibration
+    doubts: Doubts
+    """What a cross-encoder can be trained on."""
 
 
 def capture_all(
@@ -78,7 +87,7 @@ def fit_calibration(
     layout = layout or default_layout(len(backbone.architecture.layers))
     corpus = corpus_of(pairs)
     views_NVD = capture_all(backbone, corpus.texts, layout.views, progress=progress)
-    return fit_from_views(
+    fitted = fit_from_views(
         corpus,
         views_NVD,
         layout,
@@ -87,15 +96,10 @@ def fit_calibration(
         false_fire=false_fire,
         seed=seed,
         note=note,
-        second_look=second_looker(backbone, seed=seed, progress=training) if cross_encoder else None,
     )
-
-
-def second_looker(
-    backbone: Backbone, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> SecondLooker:
-    """What fits a cross-encoder on a model."""
-    return partial(fit_cross_encoder, backbone, seed=seed, progress=progress)
+    if not cross_encoder:
+        return fitted.calibration
+    return with_cross_encoder(fitted.calibration, backbone, fitted.doubts, seed=seed, progress=training)
 
 
 def embedding_of(backbone: Backbone) -> torch.Tensor:
@@ -115,12 +119,10 @@ def fit_from_views(
     seed: int = 0,
     folds: int = 3,
     note: str = "",
-    second_look: SecondLooker | None = None,
-) -> Calibration:
+) -> Fitted:
     """Fit from views that are at hand: ``views_NVD`` has the texts of ``corpus`` and the views of ``layout``.
 
-    ``embedding_ND`` is what ``embedding_of`` gives of the model, ``model`` its hash; ``second_look``, if there is to be a cross-encoder,
-    what ``second_looker`` gives.
+    ``embedding_ND`` is what ``embedding_of`` gives of the model, ``model`` its hash.
 
     Raises:
         CalibrationError: the pairs are too few, or ``false_fire`` is no rate.
@@ -145,21 +147,20 @@ def fit_from_views(
         false_fire=false_fire,
         seed=seed,
         folds=folds,
-        second_look=second_look,
     )
-    return Calibration(
+    calibration = Calibration(
         views=layout.views,
         retrieval=retrieval,
         matchers=judgement.matched.matchers,
         alignment=judgement.matched.alignment,
         listwise=judgement.listwise,
         lexicon=lexicon,
-        cross=judgement.cross,
         threshold=judgement.threshold,
         false_fire=false_fire,
         model=model,
         note=note,
     )
+    return Fitted(calibration, judgement.doubts)
 
 
 def _texts(

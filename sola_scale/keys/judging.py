@@ -7,7 +7,7 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, G given simil
 directions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from sola_scale.keys.alignment import FEATURES
 from sola_scale.keys.corpus import ASKED, Corpus
-from sola_scale.keys.cross_encoder import CrossEncoder
-from sola_scale.keys.cross_fitting import Doubts, SecondLook
+from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
 from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
@@ -35,17 +34,14 @@ _BLOCK = 512
 _ALL = slice(None)
 
 
-SecondLooker = Callable[[Doubts], SecondLook]
-"""Fits a cross-encoder to what keys leave in doubt."""
-
-
 class Judgement(NamedTuple):
     """What is fitted on problems."""
 
     matched: Matched
     listwise: Perceptron
     threshold: float
-    cross: CrossEncoder | None
+    doubts: Doubts
+    """What keys say of what they have not met."""
 
 
 def fit_judgement(
@@ -58,12 +54,8 @@ def fit_judgement(
     false_fire: float,
     seed: int,
     folds: int,
-    second_look: SecondLooker | None = None,
 ) -> Judgement:
-    """Fit on the posed problems of a corpus, of which ``given_of`` is known; equal input and seed give equal arrays.
-
-    With a ``second_look`` the threshold is set on what that has not seen either.
-    """
+    """Fit on the posed problems of a corpus, of which ``given_of`` is known; equal input and seed give equal arrays."""
     near_Qk = _near_misses(corpus, problems, given_QkG)
     weight_Qk = np.where(near_Qk & ~problems.label_Qk, _NEAR_MISS_WEIGHT, np.float32(1))
     examples = Examples(problems.query_Q, problems.candidate_Qk, given_QkG, problems.label_Qk, weight_Qk)
@@ -75,16 +67,24 @@ def fit_judgement(
         seen = fit_matchers(texts, examples.only(~held_Q), members=1, seed=seed + fold)
         logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen, examples.only(held_Q), views_NVD)
     listed = _Listed(features_QkF, problems.label_Qk, weight_Qk)
-    judged_Qk = _judged_out_of_fold(logit_Qk, listed, fold_Q, seed)
-    counted_Q, cross = ~problems.known_Q, None
-    if second_look is not None:
-        doubts = Doubts(corpus, problems, texts.spelled, logit_Qk, judged_Qk, weight_Qk)
-        cross, judged_Qk, kept_Q = second_look(doubts)
-        counted_Q &= kept_Q
-    best_Q = sigmoid(judged_Qk).max(axis=1)
-    threshold = choose_threshold(best_Q[counted_Q], _roles(corpus, problems, near_Qk)[counted_Q], false_fire)
+    doubts = Doubts(
+        query_Q=problems.query_Q,
+        candidate_Qk=problems.candidate_Qk,
+        label_Qk=problems.label_Qk,
+        known_Q=problems.known_Q,
+        relation_Q=corpus.relation_N[problems.query_Q],
+        role_Q=_roles(corpus, problems, near_Qk),
+        pair_Qk=logit_Qk,
+        verdict_Qk=_judged_out_of_fold(logit_Qk, listed, fold_Q, seed),
+        weight_Qk=weight_Qk,
+        token_NT=texts.spelled.token,
+        name_NT=texts.spelled.name,
+        there_NT=texts.spelled.there,
+    )
+    unknown_Q, best_Q = ~doubts.known_Q, sigmoid(doubts.verdict_Qk).max(axis=1)
+    threshold = choose_threshold(best_Q[unknown_Q], doubts.role_Q[unknown_Q], false_fire)
     matched = fit_matchers(texts, examples, members=MEMBERS, seed=seed + folds)
-    return Judgement(matched, listed.fit(seed), threshold, cross)
+    return Judgement(matched, listed.fit(seed), threshold, doubts)
 
 
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:

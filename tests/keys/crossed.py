@@ -8,8 +8,11 @@ from sola_scale.backbone import Backbone
 from sola_scale.backbone.lower import LowerLayers
 from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.cross_encoder import Adapter, Blend, CrossEncoder
+from sola_scale.keys.cross_fitting import DOUBT
+from sola_scale.keys.cross_training import CrossConfig, Trained
 
 BLEND = Blend(0.5, 1.0, 0.25)
+TINY = CrossConfig(depth=2, lowest=0, rank=4, batch=8)
 
 
 def cross_of(
@@ -32,6 +35,19 @@ def cross_of(
     head_D = rng.normal(size=backbone.architecture.width).astype(np.float32) / 4
     return CrossEncoder(
         depth=depth, separator=2, adapters=adapters, head_D=head_D, bias=0.5, doubt=doubt, blend=blend
+    )
+
+
+def encoder_of(made: Trained) -> CrossEncoder:
+    """What was trained, as a cross-encoder that counts alone."""
+    return CrossEncoder(
+        depth=TINY.depth,
+        separator=2,
+        adapters=made.adapters,
+        head_D=made.head_D,
+        bias=made.bias,
+        doubt=DOUBT,
+        blend=Blend(0.0, 1.0, 0.0),
     )
 
 

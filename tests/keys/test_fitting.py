@@ -1,17 +1,19 @@
-"""Fitting: determinism, refusals, thresholds."""
+"""Fitting: determinism, refusals, thresholds, and what a fit leaves."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
 from sola_scale.errors import CalibrationError
-from sola_scale.keys import Calibration, cross_fitting, judging, matching, perceptron
+from sola_scale.keys import Calibration, cross_fitting, matching, perceptron
+from sola_scale.keys.alignment import spelled
 from sola_scale.keys.corpus import ASKED, corpus_of
-from sola_scale.keys.cross_fitting import SecondLook
+from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.fitting import capture_all, fit_calibration
 from sola_scale.keys.judging import choose_threshold
 from sola_scale.keys.scorer import sigmoid
 from tests.keys import synthetic
-from tests.keys.crossed import cross_of
 
 
 def test_the_same_seed_fits_the_same_calibration(corpus, views, calibration):
@@ -65,56 +67,56 @@ def hasty(monkeypatch):
     monkeypatch.setattr(perceptron, "_EPOCHS", (3, 3))
 
 
-def _noted_threshold(monkeypatch):
-    """Notes what thresholds are chosen on."""
-    noted = []
-    monkeypatch.setattr(
-        judging, "choose_threshold", lambda *given: noted.append(given) or choose_threshold(*given)
-    )
-    return noted
+@pytest.fixture
+def small():
+    """A corpus that a hasty fit is through with at once."""
+    return corpus_of(synthetic.pairs_of(subjects=10, relations=5))
 
 
 @pytest.mark.usefixtures("hasty")
-def test_the_threshold_is_chosen_on_what_was_kept_and_settled(monkeypatch, backbone):
-    """With a second look, the threshold is set on kept problems without an answer alone, by their settled verdicts."""
-    noted, looks = _noted_threshold(monkeypatch), []
-
-    def look(doubts):
-        rng = np.random.default_rng(0)
-        settled_Qk = rng.normal(size=doubts.verdict_Qk.shape).astype(np.float32)
-        looks.append((doubts, SecondLook(cross_of(backbone), settled_Qk, rng.random(len(settled_Qk)) < 0.5)))
-        return looks[-1][1]
-
-    corpus = corpus_of(synthetic.pairs_of(subjects=10, relations=5))
-    fitted = synthetic.fit(corpus, synthetic.views_of(corpus), second_look=look)
-    ((doubts, (cross, settled_Qk, kept_Q)),) = looks
-    ((best_Q, role_Q, rate),) = noted
-    counted_Q = kept_Q & ~doubts.problems.known_Q
-    np.testing.assert_array_equal(best_Q, sigmoid(settled_Qk).max(axis=1)[counted_Q])
-    assert len(role_Q) == len(best_Q) > 20
-    assert fitted.threshold == choose_threshold(best_Q, role_Q, rate)
-    assert fitted.cross is cross
+def test_a_fit_leaves_what_keys_doubt(small, tmp_path):
+    """A fit leaves its problems, the tokens of every text, and logits; they can be saved."""
+    views = synthetic.views_of(small)
+    doubts = synthetic.fit_whole(small, views).doubts
+    question_N, shape = small.question_N, (len(doubts.query_Q), 8)
+    assert set(doubts.query_Q) == set(range(len(small)))
+    asked_Qk = question_N[doubts.candidate_Qk] == question_N[doubts.query_Q, None]
+    np.testing.assert_array_equal(doubts.label_Qk, asked_Qk)
+    assert not (doubts.label_Qk.any(axis=1) & ~doubts.known_Q).any()
+    np.testing.assert_array_equal(doubts.relation_Q, small.relation_N[doubts.query_Q])
+    for ours, theirs in zip(doubts.spelled, spelled(views[:, 0]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {doubts.pair_Qk.shape, doubts.verdict_Qk.shape, doubts.weight_Qk.shape} == {shape}
+    assert (doubts.pair_Qk != doubts.verdict_Qk).any()
+    doubts.save(tmp_path / "doubts")
+    again = Doubts.load(tmp_path / "doubts")
+    for one in dataclasses.fields(Doubts):
+        np.testing.assert_array_equal(getattr(again, one.name), getattr(doubts, one.name))
+        assert getattr(again, one.name).dtype == getattr(doubts, one.name).dtype
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_second_look_is_given_what_keys_doubt(monkeypatch, backbone):
-    """What looks again is told the problems, the tokens of every text, and verdicts that the threshold is set on without it."""
-    noted, told = _noted_threshold(monkeypatch), []
+@pytest.mark.parametrize("rate", [0.01, 0.2])
+def test_the_threshold_is_chosen_on_what_has_no_answer(small, rate):
+    """Without a second look, the threshold is set on all problems without an answer, by the verdicts that are left."""
+    calibration, doubts = synthetic.fit_whole(small, synthetic.views_of(small), false_fire=rate)
+    best_Q, open_Q = sigmoid(doubts.verdict_Qk).max(axis=1), ~doubts.known_Q
+    assert 20 < open_Q.sum() < len(open_Q)
+    assert calibration.threshold == choose_threshold(best_Q[open_Q], doubts.role_Q[open_Q], rate)
+    assert (calibration.false_fire, calibration.cross) == (rate, None)
 
-    def look(doubts):
-        told.append(doubts)
-        return SecondLook(cross_of(backbone), doubts.verdict_Qk, np.ones(len(doubts.problems), np.bool_))
 
-    corpus = corpus_of(synthetic.pairs_of(subjects=10, relations=5))
-    views = synthetic.views_of(corpus)
-    looked, plain = (synthetic.fit(corpus, views, second_look=one) for one in (look, None))
-    (doubts,) = told
-    assert doubts.corpus is corpus
-    assert len(doubts.spelled.token) == len(corpus)
-    assert doubts.pair_Qk.shape == doubts.weight_Qk.shape == doubts.problems.label_Qk.shape
-    np.testing.assert_array_equal(noted[0][0], noted[1][0])
-    assert (looked.threshold, plain.cross) == (plain.threshold, None)
-    np.testing.assert_array_equal(looked.listwise.weights[0], plain.listwise.weights[0])
+@pytest.mark.usefixtures("hasty")
+def test_the_weights_and_roles_are_those_of_near_misses(small):
+    """A candidate of the query's subject that does not ask its question weighs twice, and makes a question a near miss."""
+    doubts = synthetic.fit_whole(small, synthetic.views_of(small)).doubts
+    near_Qk = small.subject_N[doubts.candidate_Qk] == small.subject_N[doubts.query_Q, None]
+    assert set(doubts.weight_Qk.flat) == {1, 2}
+    assert (doubts.weight_Qk[near_Qk & ~doubts.label_Qk] == 2).all()
+    assert (doubts.weight_Qk[doubts.label_Qk] == 1).all()
+    assert not (doubts.role_Q[near_Qk.any(axis=1)] == ASKED).any()
+    given_Q = small.role_N[doubts.query_Q]
+    np.testing.assert_array_equal(doubts.role_Q[given_Q != ASKED], given_Q[given_Q != ASKED])
 
 
 @pytest.mark.usefixtures("hasty")
