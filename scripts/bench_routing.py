@@ -6,16 +6,18 @@
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sola_scale.backbone import capture_views, load_backbone
-from sola_scale.keys import default_calibration
+from sola_scale.keys import Calibration, default_calibration
 
 PROMPT = "Which university did the author of the book about the silent river attend when young?"
 
@@ -35,11 +37,16 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--calibration", type=Path, help="a calibration file in place of the one that ships")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     backbone = load_backbone(arguments.model)
-    calibration = default_calibration(backbone).on(backbone)
+    if arguments.calibration:
+        calibration = Calibration.from_bytes(arguments.calibration.read_bytes())
+    else:
+        calibration = default_calibration(backbone)
+    calibration = calibration.on(backbone)
     rows = [measure(backbone, calibration, batch, arguments.rounds) for batch in arguments.batch]
     print(json.dumps(rows) if arguments.json else "\n".join(map(str, rows)))
 
@@ -69,10 +76,12 @@ def measure(backbone: object, calibration: object, batch: int, rounds: int) -> d
         keys = calibration.keys(views_BVD)
         return calibration.score_batch(keys.verification_BM, candidates_BkM, distances_Bk, mask_Bk)
 
-    asked = ids_BT.tolist()
+    asked, fresh = ids_BT.tolist(), itertools.count(100)
 
     def look_again() -> object:
-        return calibration.reader.logits(asked, asked) if calibration.reader else None
+        # a pair that was read once is remembered: every candidate is a new one
+        candidates = [[next(fresh), *row[1:]] for row in asked]
+        return calibration.reader.logits(asked, candidates) if calibration.reader else None
 
     times = [(cpu_ms(forward), cpu_ms(route), cpu_ms(look_again)) for _ in range(rounds)]
     forward_ms, route_ms, again_ms = (statistics.median(column) for column in zip(*times, strict=True))
