@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +73,11 @@ def measure(backbone: object, calibration: object, batch: int, rounds: int) -> d
     def forward() -> object:
         return backbone.model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=1)
 
+    alone = replace(calibration, reader=None)
+
     def route() -> object:
-        keys = calibration.keys(views_BVD)
-        return calibration.score_batch(keys.verification_BM, candidates_BkM, distances_Bk, mask_Bk)
+        keys = alone.keys(views_BVD)
+        return alone.score_batch(keys.verification_BM, candidates_BkM, distances_Bk, mask_Bk)
 
     asked, fresh = ids_BT.tolist(), itertools.count(100)
 
