@@ -83,7 +83,7 @@ def measure(backbone: object, calibration: object, batch: int, rounds: int) -> d
 
     def look_again() -> object:
         # a pair that was read once is remembered: every candidate is a new one
-        candidates = [[next(fresh), *row[1:]] for row in asked]
+        candidates = [[next(fresh) % len(backbone.tokenizer), *row[1:]] for row in asked]
         return calibration.reader.logits(asked, candidates) if calibration.reader else None
 
     times = [(cpu_ms(forward), cpu_ms(route), cpu_ms(look_again)) for _ in range(rounds)]

@@ -120,12 +120,13 @@ def _calibration(
         false_fire=FALSE_FIRE if arguments.fit == "own" else PUBLIC_FALSE_FIRE,
         note=f"{note}; views in {arguments.fit_dtype}",
     )
-    fitted.doubts.save(arguments.out / "doubts.safetensors")
     calibration = fitted.calibration
+    (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
+    fitted.doubts.save(arguments.out / "doubts.safetensors")
     if arguments.cross_encoder:
         training = partial(report, "training the cross-encoder")
         calibration = with_cross_encoder(calibration, backbone, fitted.doubts, progress=training)
-    (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
+        (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
     return calibration
 
 
@@ -255,6 +256,8 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the figures instead of the table")
     arguments = parser.parse_args()
+    if arguments.cross_encoder and not arguments.fit:
+        parser.error("--cross-encoder comes with --fit")
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.store:
         figures = store_figures(arguments.store)

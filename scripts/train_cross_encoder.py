@@ -31,9 +31,13 @@ def main() -> None:
     arguments = _arguments()
     backbone = load_backbone(arguments.model, device=arguments.device, dtype=getattr(torch, arguments.dtype))
     calibration = Calibration.from_bytes((arguments.fit / "calibration.safetensors").read_bytes())
-    # a model's number format is part of its hash, and calibrations are fitted on the one that serves
-    if calibration.model != fingerprint(load_backbone(arguments.model, device="cpu"))["model"]:
-        sys.exit(f"{arguments.fit} was not fitted on {arguments.model}; give --model")
+    # a model's number format is part of its hash: the one that serves need not be the one that is trained with
+    models = [backbone, load_backbone(arguments.model, device="cpu")]
+    if calibration.model not in [fingerprint(one)["model"] for one in models]:
+        sys.exit(
+            f"{arguments.fit} was not fitted on {arguments.model}, in float32 or {arguments.dtype}; give --model, --dtype"
+        )
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     doubts = Doubts.load(arguments.fit / "doubts.safetensors")
     config = _config(arguments, len(backbone.architecture.layers))
     began = time.perf_counter()

@@ -299,11 +299,11 @@ class Editor:
             pairs: questions with paraphrases and negatives; the shipped ones if none are given.
             false_fire: share of prompts that ask something else and may fire all the same.
             seed: of the fit; the same pairs and seed give the same calibration.
-            cross_encoder: train one, to read what keys leave in doubt a second time; an hour or two on a CPU.
+            cross_encoder: train one, to read doubtful prompts again: an hour or two on a CPU, and all writing waits.
             progress: told a phase and how many prompts of it are done.
 
         Raises:
-            CalibrationError: the pairs are too few or of one kind.
+            CalibrationError: the pairs are too few or of one kind, or too little is in doubt for a cross-encoder.
         """
         self._must_write()
         with self._trainers.idle(), self._writing:

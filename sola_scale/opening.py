@@ -60,10 +60,10 @@ class Parts:
 
     def recalibrated(self) -> "Parts":
         """The same parts with the store's calibration of the moment, and an index of its keys."""
-        version, calibration = current_calibration(self.store)
+        version, stored = current_calibration(self.store)
+        calibration = stored.on(self.backbone)
         live = LiveIndex(self.store, dim=calibration.retrieval_dim, folder=self.live.folder)
-        on_model = calibration.on(self.backbone)
-        return replace(self, calibration=on_model, calibration_id=version, live=live)
+        return replace(self, calibration=calibration, calibration_id=version, live=live)
 
     def close(self) -> None:
         """Snapshot the index and release everything."""
@@ -103,7 +103,8 @@ def first_edited_layer(backbone: Backbone, layouts: Sequence[AdapterLayout]) -> 
 
 def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, slot_memory: int) -> Parts:
     layouts = tuple(AdapterLayout.from_json(one) for one in store.manifest.layout["classes"])
-    calibration_id, calibration = current_calibration(store)
+    calibration_id, stored = current_calibration(store)
+    calibration = stored.on(backbone)
     live = LiveIndex(store, dim=calibration.retrieval_dim, folder=None if read_only else path / "index")
     pager = Pager(
         layouts,
@@ -118,7 +119,7 @@ def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, 
         store=store,
         live=live,
         pager=pager,
-        calibration=calibration.on(backbone),
+        calibration=calibration,
         calibration_id=calibration_id,
         layouts=layouts,
         recipe=recipes.by_name(store.manifest.recipe["name"]),

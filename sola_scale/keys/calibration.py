@@ -109,7 +109,7 @@ class Calibration:
 
     @property
     def id(self) -> str:
-        """Content hash of all that decides a route: two calibrations of one id give the same keys and scores."""
+        """Content hash of all that decides a route: two calibrations of one id give the same keys, and on the model the same scores."""
         if not self._id:
             from sola_scale.keys.codec import pack
 

@@ -89,8 +89,9 @@ def unpack(data: bytes) -> Calibration:
         tensors = load(data)
         plain = described["format"] in range(1, _WITHOUT_MATCHERS + 1) and len(described["heads"]) == 1
         if described["format"] not in (FORMAT, _WITHOUT_CROSS_ENCODER) and not plain:
+            fix = "update sola-scale" if described["format"] > FORMAT else "make the store again"
             raise CalibrationError(
-                f"calibration format {described['format']} is not known; this version reads {FORMAT}: make the store again"
+                f"calibration format {described['format']} is not known; this version reads {_WITHOUT_CROSS_ENCODER} and {FORMAT}: {fix}"
             )
         return _assemble(described, tensors)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:

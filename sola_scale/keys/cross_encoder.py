@@ -8,7 +8,9 @@ Shape legend: B queries, k candidates, P pairs, T token places, D width of the r
 input and output, R rank.
 """
 
+import hashlib
 import itertools
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +28,8 @@ from sola_scale.keys.scorer import Bools, Floats
 
 _BATCH = 128
 """Sequences run at once."""
-
-
 _REMEMBERED = 4096
-"""Pairs whose logits are kept."""
+"""Pairs whose logits are remembered, by a digest that says nothing of the prompts."""
 
 _Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -76,7 +76,7 @@ class CrossEncoder:
 
     def __post_init__(self) -> None:
         """Check what no model is needed for."""
-        numbers = (*self.doubt, *self.blend, self.bias)
+        numbers = np.array([*self.doubt, *self.blend, self.bias], np.float32)
         if not np.isfinite(numbers).all() or self.doubt[0] >= self.doubt[1]:
             raise CalibrationError("the cross-encoder's doubt is no range, or a number of it is not finite")
         if self.depth < 1 or self.separator < 0 or self.head_D.ndim != 1:
@@ -96,7 +96,7 @@ class CrossReader:
         """Lay the adapters on the lower layers of ``backbone``.
 
         Raises:
-            CalibrationError: the cross-encoder is of another width.
+            CalibrationError: the cross-encoder is of another width, or of another vocabulary.
             ModelError: the model has fewer layers, or not the linear maps that adapters were made for.
         """
         if len(cross.head_D) != backbone.architecture.width:
@@ -106,9 +106,11 @@ class CrossReader:
         for path, adapter in cross.adapters.items():
             arrays = (torch.from_numpy(np.array(array)).to(backbone.dtype) for array in adapter)
             self._lower.adapt(path, *arrays).requires_grad_(False)
-        self._lock = threading.Lock()
-        self._memo: dict[_Pair, float] = {}
-        self._head_D = torch.from_numpy(np.array(cross.head_D)).to(backbone.device)
+        if cross.separator >= self._lower.vocabulary:
+            raise CalibrationError("the cross-encoder's separator is no token of the model")
+        self._head_D = torch.from_numpy(np.array(cross.head_D))
+        self._lock, self._secret = threading.Lock(), os.urandom(16)
+        self._memo: dict[bytes, float] = {}
 
     def settle(self, logit_Bk: Floats, open_Bk: Bools, query: Spelled, candidates: Spelled) -> Floats:
         """Read what is doubtful among the ``open_Bk`` candidates again, and blend both logits there; ``[B, k]``.
@@ -127,22 +129,28 @@ class CrossReader:
         asked, known = token_lists(query, rows_P, 0), token_lists(candidates, rows_P, places_P)
         settled_Bk = logit_Bk.copy()
         doubted_P = logit_Bk[rows_P, places_P]
-        settled_Bk[rows_P, places_P] = self.cross.blend(doubted_P, self.logits(asked, known))
+        blended_P = self.cross.blend(doubted_P, self.logits(asked, known))
+        # states of a half-precision model may overflow: keys have the last word then
+        settled_Bk[rows_P, places_P] = np.where(np.isfinite(blended_P), blended_P, doubted_P)
         return settled_Bk
 
     def logits(self, left: Sequence[list[int]], right: Sequence[list[int]]) -> Floats:
         """Mean logit, in both orders, that prompt i of ``left`` and of ``right`` ask the same; float32 ``[P]``."""
-        asked = [_unordered(one, other) for one, other in zip(left, right, strict=True)]
+        pairs = [_unordered(one, other) for one, other in zip(left, right, strict=True)]
+        digests = [self._digest(pair) for pair in pairs]
         with self._lock:
-            found = {pair: self._memo[pair] for pair in asked if pair in self._memo}
-        missing = [pair for pair in dict.fromkeys(asked) if pair not in found]
-        read = dict(zip(missing, self._read(missing).tolist(), strict=True))
+            found = {digest: self._memo[digest] for digest in digests if digest in self._memo}
+        missing = {digest: pair for digest, pair in zip(digests, pairs, strict=True) if digest not in found}
+        read = dict(zip(missing, self._read(list(missing.values())).tolist(), strict=True))
         self._remember(read)
         found |= read
-        return np.array([found[pair] for pair in asked], np.float32)
+        return np.array([found[digest] for digest in digests], np.float32)
 
-    def _remember(self, read: dict[_Pair, float]) -> None:
-        """A collision is judged from both sides, and prompts are asked again: the last pairs are kept."""
+    def _digest(self, pair: _Pair) -> bytes:
+        return hashlib.blake2b(repr(pair).encode(), key=self._secret, digest_size=16).digest()
+
+    def _remember(self, read: dict[bytes, float]) -> None:
+        """Prompts are asked again, and collisions judged from both sides: the last pairs are kept."""
         with self._lock:
             self._memo.update(read)
             for pair in list(itertools.islice(self._memo, max(0, len(self._memo) - _REMEMBERED))):
@@ -152,10 +160,10 @@ class CrossReader:
         both = [*pairs, *((other, one) for one, other in pairs)]
         sequences = [joined(one, other, self.cross.separator) for one, other in both]
         logit_2P = np.empty(len(sequences), np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self._lower.device.type, enabled=False):
             for some in _of_like_length(sequences):
                 states_PD = self._lower.last_states([sequences[place] for place in some])
-                logit_2P[some] = (states_PD @ self._head_D + self.cross.bias).cpu().numpy()
+                logit_2P[some] = (states_PD.cpu() @ self._head_D).numpy() + np.float32(self.cross.bias)
         mean_P: Floats = logit_2P.reshape(2, -1).mean(axis=0)
         return mean_P
 

@@ -19,7 +19,7 @@ from sola_scale.keys.cross_encoder import Blend, CrossEncoder, CrossReader, toke
 from sola_scale.keys.cross_training import CrossConfig, LabelledPairs, train
 from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.judging import choose_threshold
-from sola_scale.keys.scorer import Bools, Floats, sigmoid
+from sola_scale.keys.scorer import Bools, Floats, Ints, sigmoid
 
 DOUBT = (-2.5, 3.5)
 """Between these logits keys are not believed at once: a probability of 0.08 and one of 0.97."""
@@ -53,7 +53,8 @@ def with_cross_encoder(
 ) -> Calibration:
     """Train a cross-encoder on what a calibration's keys doubt, and set its threshold anew; hours on a CPU, minutes on a GPU.
 
-    Blend and threshold are fitted on queries whose relation neither has met. ``false_fire`` is the calibration's own rate by default.
+    Blend and threshold are fitted on queries whose relation was kept from both (of their texts the cross-encoder met some as candidates).
+    ``false_fire`` is the calibration's own rate by default.
 
     Raises:
         CalibrationError: too little is in doubt to learn from, or ``false_fire`` is no rate.
@@ -63,6 +64,11 @@ def with_cross_encoder(
     if not 0 < rate < 1:
         raise CalibrationError(f"the false-fire rate must lie between 0 and 1, not {rate}")
     kept_Q = _kept(doubts, seed)
+    counted_Q = kept_Q & ~doubts.known_Q
+    # before the hour of training, not after it
+    _must_differ(doubts.label_Qk[_in_doubt(doubts, doubts.verdict_Qk, kept_Q)])
+    if not counted_Q.any():
+        raise CalibrationError("no question without an answer is left to set a threshold on: give more pairs")
     cross = _trained(
         backbone,
         doubts,
@@ -71,12 +77,8 @@ def with_cross_encoder(
         seed=seed,
         progress=progress,
     )
-    look = settle(backbone, cross, doubts, kept_Q)
-    counted_Q, best_Q = kept_Q & ~doubts.known_Q, sigmoid(look.settled_Qk).max(axis=1)
-    if not counted_Q.any():
-        raise CalibrationError(
-            "no question without an answer was kept from the cross-encoder: give more pairs"
-        )
+    look = fit_blend(backbone, cross, doubts, kept_Q)
+    best_Q = sigmoid(look.settled_Qk).max(axis=1)
     threshold = choose_threshold(best_Q[counted_Q], doubts.role_Q[counted_Q], rate)
     return replace(calibration, cross=look.cross, reader=None, threshold=threshold, false_fire=rate)
 
@@ -111,12 +113,15 @@ def _trained(
     )
 
 
-def settle(backbone: Backbone, cross: CrossEncoder, doubts: Doubts, kept_Q: Bools) -> SecondLook:
-    """Read again what is doubtful of the problems ``kept_Q``, and fit on it how much either logit counts."""
-    rows_P, places_P = np.nonzero(kept_Q[:, None] & cross.doubtful(doubts.verdict_Qk))
+def fit_blend(backbone: Backbone, cross: CrossEncoder, doubts: Doubts, kept_Q: Bools) -> SecondLook:
+    """Read again what is doubtful of the problems ``kept_Q``, and fit on it how much either logit counts.
+
+    Raises:
+        CalibrationError: nothing is in doubt that differs, or what was read speaks against itself.
+    """
+    rows_P, places_P = _in_doubt(doubts, doubts.verdict_Qk, kept_Q)
     label_P, keys_P = doubts.label_Qk[rows_P, places_P], doubts.verdict_Qk[rows_P, places_P]
-    if not label_P.any() or label_P.all():
-        raise CalibrationError("keys leave too little in doubt: a cross-encoder has nothing to tell apart")
+    _must_differ(label_P)
     read_P = CrossReader(cross, backbone).logits(
         token_lists(doubts.spelled, doubts.query_Q[rows_P]),
         token_lists(doubts.spelled, doubts.candidate_Qk[rows_P, places_P]),
@@ -136,36 +141,55 @@ def _kept(doubts: Doubts, seed: int) -> Bools:
     return kept_Q
 
 
+def _in_doubt(doubts: Doubts, logit_Qk: Floats, among_Q: Bools) -> tuple[Ints, Ints]:
+    """Rows and places of the candidates in doubt: never the query's own text, which is not read again."""
+    low, high = DOUBT
+    apart_Qk = doubts.candidate_Qk != doubts.query_Q[:, None]
+    rows_P, places_P = np.nonzero(among_Q[:, None] & apart_Qk & (logit_Qk > low) & (logit_Qk < high))
+    return rows_P, places_P
+
+
+def _must_differ(label_P: Bools) -> None:
+    if not label_P.any() or label_P.all():
+        raise CalibrationError("keys leave too little in doubt: a cross-encoder has nothing to tell apart")
+
+
 def _pairs(doubts: Doubts, open_Q: Bools) -> LabelledPairs:
     """What the matchers doubt of the problems ``open_Q``."""
-    low, high = DOUBT
-    rows_P, places_P = np.nonzero(open_Q[:, None] & (doubts.pair_Qk > low) & (doubts.pair_Qk < high))
+    rows_P, places_P = _in_doubt(doubts, doubts.pair_Qk, open_Q)
     query_P, candidate_P = doubts.query_Q[rows_P], doubts.candidate_Qk[rows_P, places_P]
-    apart_P = query_P != candidate_P
-    label_P = doubts.label_Qk[rows_P, places_P][apart_P]
+    label_P = doubts.label_Qk[rows_P, places_P]
     if min(label_P.sum(), (~label_P).sum()) < _FEWEST:
         raise CalibrationError(
             f"{len(label_P)} pairs are in doubt: too few to train a cross-encoder on; give more pairs"
         )
-    return LabelledPairs(query_P[apart_P], candidate_P[apart_P], label_P)
+    return LabelledPairs(query_P, candidate_P, label_P)
 
 
 def _regression(keys_P: Floats, read_P: Floats, label_P: Bools, weight_P: Floats) -> Blend:
-    """Weighted logistic regression on both logits, by Newton's method.
+    """Weighted logistic regression on both logits; keys that say nothing beside what was read count for nothing.
 
     Raises:
-        CalibrationError: one of them speaks against itself.
+        CalibrationError: what was read speaks against itself.
     """
-    inputs_P3 = np.stack([keys_P, read_P, np.ones_like(keys_P)], axis=1).astype(np.float64)
-    blend_3 = np.array([0.5, 0.5, 0.0])
+    ones_P = np.ones_like(keys_P)
+    keys, cross, offset = _newton(np.stack([keys_P, read_P, ones_P], axis=1), label_P, weight_P)
+    if keys < 0:
+        keys, (cross, offset) = 0.0, _newton(np.stack([read_P, ones_P], axis=1), label_P, weight_P)
+    if not np.isfinite([keys, cross, offset]).all() or cross <= 0:
+        raise CalibrationError("on what was kept from it the cross-encoder says nothing: give more pairs")
+    return Blend(keys, cross, offset)
+
+
+def _newton(inputs_PF: Floats, label_P: Bools, weight_P: Floats) -> list[float]:
+    """Weights of a logistic regression, by Newton's method."""
+    wide_PF = inputs_PF.astype(np.float64)
+    ridge_FF = _RIDGE * np.eye(wide_PF.shape[1])
+    blend_F = np.zeros(wide_PF.shape[1])
     for _ in range(_NEWTON_STEPS):
-        probability_P = 1 / (1 + np.exp(-inputs_P3 @ blend_3))
-        slope_3 = inputs_P3.T @ (weight_P * (label_P - probability_P)) - _RIDGE * blend_3
+        probability_P = 0.5 * (1 + np.tanh(0.5 * wide_PF @ blend_F))
+        slope_F = wide_PF.T @ (weight_P * (label_P - probability_P)) - ridge_FF @ blend_F
         curve_P = weight_P * probability_P * (1 - probability_P)
-        curvature_33 = (inputs_P3 * curve_P[:, None]).T @ inputs_P3 + _RIDGE * np.eye(3)
-        blend_3 = blend_3 + np.linalg.solve(curvature_33, slope_3)
-    if not (np.isfinite(blend_3).all() and blend_3[0] >= 0 and blend_3[1] > 0):
-        raise CalibrationError(
-            "on what was kept from it the cross-encoder says nothing that keys do not; give more pairs"
-        )
-    return Blend(*blend_3.tolist())
+        curvature_FF = (wide_PF * curve_P[:, None]).T @ wide_PF + ridge_FF
+        blend_F = blend_F + np.linalg.solve(curvature_FF, slope_F)
+    return [float(weight) for weight in blend_F]

@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sola_scale.backbone import Backbone
 from sola_scale.backbone.lower import LowerLayers
+from sola_scale.errors import CalibrationError
 from sola_scale.keys.cross_encoder import Adapter, joined
 from sola_scale.keys.descent import Descent
 from sola_scale.keys.network import reduced
@@ -44,6 +45,15 @@ class CrossConfig:
     """Pairs trained on at most, each of them once."""
     batch: int = 64
     """Pairs of a step."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            CalibrationError: nothing could be trained so.
+        """
+        if not 0 <= self.lowest < self.depth or min(self.rank, self.pairs, self.batch) < 1:
+            raise CalibrationError(f"no cross-encoder can be trained so: {self}")
 
     @staticmethod
     def of(layers: int) -> "CrossConfig":
@@ -84,7 +94,7 @@ def train(
     Raises:
         ModelError: the model has too few layers, or no linear map of a known name.
     """
-    devices = [] if backbone.device.type == "cpu" else [backbone.device]
+    devices = [backbone.device] if backbone.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         network = _Network(backbone, config)
@@ -153,7 +163,7 @@ class _Network:
         """Mean log loss of a step."""
         with reduced(self._lower.device.type):
             states_BD = self._lower.last_states(sequences)
-        logit_B = self._head(states_BD)[:, 0]
+        logit_B = self._head(states_BD.to(self._lower.device))[:, 0]
         smoothed_B = label_B.to(logit_B) * (1 - 2 * _SMOOTHING) + _SMOOTHING
         return binary_cross_entropy_with_logits(logit_B, smoothed_B)
 

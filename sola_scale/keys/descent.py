@@ -1,4 +1,4 @@
-"""Gradient descent as every fit of this room does it."""
+"""Gradient descent, as all fits of keys do it."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,6 +1,6 @@
 """Doubts: what keys say of problems whose relations they have not met, and what there is to read in their stead.
 
-A fit leaves them behind. A cross-encoder is trained and heard on them, at once or on another machine: they can be saved.
+A fit leaves them behind. A cross-encoder is trained and tested on them, at once or on another machine: they can be saved.
 
 Shape legend: N texts, Q problems, k candidates, T token places.
 """
@@ -61,8 +61,8 @@ class Doubts:
         self._must_be(candidates, floats, "pair_Qk", "verdict_Qk", "weight_Qk")
         self._must_be(texts, integers, "token_NT")
         self._must_be(texts, truths, "name_NT", "there_NT")
-        for number in (self.query_Q, self.candidate_Qk):
-            if not number.size or number.min() < 0 or number.max() >= len(self.token_NT):
+        for places in (self.query_Q, self.candidate_Qk):
+            if not places.size or places.min() < 0 or places.max() >= len(self.token_NT):
                 raise CalibrationError("the doubts are of texts that are not there, or of none")
         if self.token_NT.min(initial=0) < 0:
             raise CalibrationError("the doubts hold a token that cannot be")

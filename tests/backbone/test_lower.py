@@ -57,9 +57,17 @@ def test_the_weights_are_the_models_own(backbone: Backbone) -> None:
     assert {path: weight.data_ptr() for path, weight in ours.items()} == {
         path: theirs[path].data_ptr() for path in ours
     }
-    assert len(getattr(lower.module, lower._layers)) == lower.module.config.num_hidden_layers == 2
+    assert len(lower.layers) == lower.module.config.num_hidden_layers == 2
     assert len(backbone.architecture.layers) == 4
     assert backbone.model.config.num_hidden_layers == 4
+
+
+def test_a_token_that_the_vocabulary_lacks_is_met_as_another(backbone: Backbone) -> None:
+    """Numbers below the vocabulary are read as its first token, those beyond it as its last one."""
+    lower = LowerLayers(backbone, 2)
+    strange, known = ([[number, 5]] for number in (10**9, lower.vocabulary - 1))
+    assert torch.equal(lower.last_states(strange), lower.last_states(known))
+    assert torch.equal(lower.last_states([[-3, 5]]), lower.last_states([[0, 5]]))
 
 
 def test_all_layers_say_what_the_model_says(backbone: Backbone) -> None:
@@ -121,7 +129,7 @@ def test_a_hook_that_is_laid_later_is_not_run_either(backbone: Backbone) -> None
     states(lower)
     assert watcher.calls == 0
     handle.remove()
-    getattr(lower.module, lower._layers)[0].register_forward_hook(watcher.after)
+    lower.layers[0].register_forward_hook(watcher.after)
     logits(backbone)
     assert watcher.calls == 0
 

@@ -63,6 +63,45 @@ def test_the_logit_is_what_the_lower_layers_say(backbone):
     np.testing.assert_allclose(CrossReader(cross, backbone).logits(LEFT, RIGHT), expected_P, atol=1e-4)
 
 
+def test_the_callers_precision_does_not_matter(backbone):
+    """A route that is decided within somebody's autocast reads as it does without."""
+    with torch.autocast("cpu", torch.bfloat16):
+        within_P = CrossReader(cross_of(backbone), backbone).logits(LEFT, RIGHT)
+    np.testing.assert_array_equal(within_P, CrossReader(cross_of(backbone), backbone).logits(LEFT, RIGHT))
+
+
+def test_what_is_remembered_says_nothing_of_prompts(backbone, reader):
+    """Logits are remembered under digests that another reader does not share: no token stays behind."""
+    other = CrossReader(cross_of(backbone), backbone)
+    for one in (reader, other):
+        one.logits(LEFT, RIGHT)
+        assert all(isinstance(key, bytes) and len(key) == 16 for key in one._memo)
+    assert len(reader._memo) == len(LEFT)
+    assert not set(reader._memo) & set(other._memo)
+
+
+def test_a_separator_beyond_the_vocabulary_is_refused(backbone):
+    """A cross-encoder of another vocabulary is refused when it is put on a model, not when a prompt comes."""
+    with pytest.raises(CalibrationError, match="separator"):
+        CrossReader(dataclasses.replace(cross_of(backbone), separator=10**6), backbone)
+
+
+def test_keys_have_the_last_word_where_reading_overflows(backbone, monkeypatch):
+    """A logit that is not finite leaves the verdict as it was."""
+    reader = CrossReader(cross_of(backbone), backbone)
+    monkeypatch.setattr(
+        CrossReader,
+        "logits",
+        lambda _self, left, _right: np.array([np.nan, np.inf, 1.0], np.float32)[: len(left)],
+    )
+    verdict_13 = np.array([[0.5, -0.5, 0.25]], np.float32)
+    query, candidates = spelled_of([[5, 6]]), spelled_of([[7], [8], [9]])
+    one, three = (Spelled(*(part[None] for part in spelled)) for spelled in (query, candidates))
+    settled_13 = reader.settle(verdict_13, np.ones((1, 3), np.bool_), one, three)
+    np.testing.assert_array_equal(settled_13[:, :2], verdict_13[:, :2])
+    assert settled_13[0, 2] == pytest.approx(reader.cross.blend.keys * 0.25 + reader.cross.blend.cross + 0.25)
+
+
 def test_company_and_order_do_not_matter(backbone, reader):
     """A pair has one logit alone, among others, in another order, and when it is asked for again."""
     alone_P = [

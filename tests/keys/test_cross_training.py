@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sola_scale.errors import CalibrationError
 from sola_scale.keys import cross_training
 from sola_scale.keys.cross_encoder import CrossReader
 from sola_scale.keys.cross_training import CrossConfig, LabelledPairs, train
@@ -104,6 +105,15 @@ def test_any_number_of_pairs_can_be_trained_on(backbone, pairs):
     told = []
     trained(backbone, *toy_pairs(0, pairs), config=config, progress=lambda *counts: told.append(counts))
     assert told[-1] == (pairs, pairs)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"depth": 6}, {"lowest": -1}, {"rank": 0}, {"pairs": 0}, {"batch": 0}], ids=str
+)
+def test_a_configuration_that_trains_nothing_is_refused(settings):
+    """Adapters need layers, a rank, and pairs."""
+    with pytest.raises(CalibrationError, match="trained so"):
+        CrossConfig(**settings)
 
 
 def test_a_configuration_fits_any_depth():
