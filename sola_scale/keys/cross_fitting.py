@@ -26,8 +26,10 @@ DOUBT = (-2.5, 3.5)
 _KEPT = 6
 """One relation in so many is kept from training."""
 _DRAW = 7
+_NEAR, _FAR = 4.4, 1.3
+"""Near misses and others for each paraphrase that is trained on. Of doubtful pairs alone it learns less: see docs/design/routing.md."""
 _FEWEST = 500
-"""Doubtful pairs of either label that there must be."""
+"""Pairs of either label that there must be."""
 _NEWTON_STEPS, _RIDGE = 30, 1e-3
 
 Progress = Callable[[int, int], None]
@@ -51,7 +53,7 @@ def with_cross_encoder(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Train a cross-encoder on what a calibration's keys doubt, and set its threshold anew; hours on a CPU, minutes on a GPU.
+    """Train a cross-encoder on the problems of a calibration's fit, and set its threshold anew; hours on a CPU, minutes on a GPU.
 
     Blend and threshold are fitted on queries whose relation was kept from both (of their texts the cross-encoder met some as candidates).
     ``false_fire`` is the calibration's own rate by default.
@@ -96,7 +98,7 @@ def _trained(
     trained = train(
         backbone,
         token_lists(doubts.spelled, slice(None)),
-        _pairs(doubts, open_Q),
+        _pairs(doubts, open_Q, seed),
         separator=separator,
         config=config,
         seed=seed,
@@ -154,16 +156,31 @@ def _must_differ(label_P: Bools) -> None:
         raise CalibrationError("keys leave too little in doubt: a cross-encoder has nothing to tell apart")
 
 
-def _pairs(doubts: Doubts, open_Q: Bools) -> LabelledPairs:
-    """What the matchers doubt of the problems ``open_Q``."""
-    rows_P, places_P = _in_doubt(doubts, doubts.pair_Qk, open_Q)
-    query_P, candidate_P = doubts.query_Q[rows_P], doubts.candidate_Qk[rows_P, places_P]
-    label_P = doubts.label_Qk[rows_P, places_P]
-    if min(label_P.sum(), (~label_P).sum()) < _FEWEST:
+def _pairs(doubts: Doubts, open_Q: Bools, seed: int) -> LabelledPairs:
+    """Pairs of the problems ``open_Q``: paraphrases, near misses and others, in the shares that are trained on."""
+    rng = np.random.default_rng(seed)
+    apart_Qk = (doubts.candidate_Qk != doubts.query_Q[:, None]) & open_Q[:, None]
+    right_Qk = doubts.label_Qk & apart_Qk
+    near_Qk = (doubts.weight_Qk > 1) & ~doubts.label_Qk & apart_Qk
+    far_Qk = apart_Qk & ~right_Qk & ~near_Qk
+    most = int(right_Qk.sum())
+    wrong = [_drawn(near_Qk, round(_NEAR * most), rng), _drawn(far_Qk, round(_FAR * most), rng)]
+    count = sum(len(rows) for rows, _ in wrong)
+    if min(most, count) < _FEWEST:
         raise CalibrationError(
-            f"{len(label_P)} pairs are in doubt: too few to train a cross-encoder on; give more pairs"
+            f"{most} paraphrases and {count} others are too few to train a cross-encoder on"
         )
-    return LabelledPairs(query_P, candidate_P, label_P)
+    # each paraphrase twice: there are few of them
+    drawn = [np.nonzero(right_Qk)] * 2 + wrong
+    rows_P, places_P = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    query_P, candidate_P = doubts.query_Q[rows_P], doubts.candidate_Qk[rows_P, places_P]
+    return LabelledPairs(query_P, candidate_P, doubts.label_Qk[rows_P, places_P])
+
+
+def _drawn(wanted_Qk: Bools, most: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    rows_P, places_P = np.nonzero(wanted_Qk)
+    some = rng.permutation(len(rows_P))[:most]
+    return rows_P[some], places_P[some]
 
 
 def _regression(keys_P: Floats, read_P: Floats, label_P: Bools, weight_P: Floats) -> Blend:

@@ -33,8 +33,6 @@ class Doubts:
     """What the query asks for."""
     role_Q: Ints
     """What kind of query it is to its candidates: near misses may fire more often than others."""
-    pair_Qk: Floats
-    """Logits of the matchers alone."""
     verdict_Qk: Floats
     """Logits that count."""
     weight_Qk: Floats
@@ -58,7 +56,7 @@ class Doubts:
         self._must_be(problems, truths, "known_Q")
         self._must_be((*problems, *candidates[1:]), integers, "candidate_Qk")
         self._must_be(candidates, truths, "label_Qk")
-        self._must_be(candidates, floats, "pair_Qk", "verdict_Qk", "weight_Qk")
+        self._must_be(candidates, floats, "verdict_Qk", "weight_Qk")
         self._must_be(texts, integers, "token_NT")
         self._must_be(texts, truths, "name_NT", "there_NT")
         for places in (self.query_Q, self.candidate_Qk):

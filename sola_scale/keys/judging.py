@@ -74,7 +74,6 @@ def fit_judgement(
         known_Q=problems.known_Q,
         relation_Q=corpus.relation_N[problems.query_Q],
         role_Q=_roles(corpus, problems, near_Qk),
-        pair_Qk=logit_Qk,
         verdict_Qk=_judged_out_of_fold(logit_Qk, listed, fold_Q, seed),
         weight_Qk=weight_Qk,
         token_NT=texts.spelled.token,

@@ -21,7 +21,7 @@ def doubts_of(seed: int = 0, **arrays: Any) -> Doubts:
     shape = (PROBLEMS, CANDIDATES)
     query_Q = rng.integers(0, TEXTS, PROBLEMS)
     candidate_Qk = (query_Q[:, None] + rng.integers(1, TEXTS, shape)) % TEXTS
-    pair_Qk, verdict_Qk = (rng.normal(size=shape).astype(np.float32) * 3 for _ in range(2))
+    verdict_Qk = rng.normal(size=shape).astype(np.float32) * 3
     spelled = spelled_of([[FIRST + text] for text in range(TEXTS)])
     drawn = {
         "query_Q": query_Q,
@@ -30,9 +30,8 @@ def doubts_of(seed: int = 0, **arrays: Any) -> Doubts:
         "known_Q": rng.random(PROBLEMS) < 0.5,
         "relation_Q": query_Q % RELATIONS,
         "role_Q": np.where(rng.random(PROBLEMS) < 1 / 3, 0, ASKED),
-        "pair_Qk": pair_Qk,
         "verdict_Qk": verdict_Qk,
-        "weight_Qk": np.ones(shape, np.float32),
+        "weight_Qk": np.where(rng.random(shape) < 0.7, 2, 1).astype(np.float32),
         "token_NT": spelled.token,
         "name_NT": spelled.name,
         "there_NT": spelled.there,

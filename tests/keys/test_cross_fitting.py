@@ -61,16 +61,21 @@ def kept_of(doubts, seed=0):
     return cross_fitting._kept(doubts, seed)
 
 
-def test_only_doubtful_pairs_of_open_relations_are_trained_on(calibration, backbone, doubts, untrained):
-    """Trained on is each pair that the matchers doubt, with its label, unless its query's relation is kept."""
+def test_pairs_of_open_relations_are_trained_on_in_their_shares(calibration, backbone, doubts, untrained):
+    """Trained on is each paraphrase twice, and so many near misses and others, with their labels, unless the query's relation is kept."""
     fitted = with_cross_encoder(calibration, backbone, doubts, config=TINY)
     ((texts_N, pairs, settings),) = untrained
-    low, high = DOUBT
-    open_Q = ~kept_of(doubts)
-    rows_P, places_P = np.nonzero(open_Q[:, None] & (doubts.pair_Qk > low) & (doubts.pair_Qk < high))
-    np.testing.assert_array_equal(pairs.left_P, doubts.query_Q[rows_P])
-    np.testing.assert_array_equal(pairs.right_P, doubts.candidate_Qk[rows_P, places_P])
-    np.testing.assert_array_equal(pairs.label_P, doubts.label_Qk[rows_P, places_P])
+    open_Q = ~kept_of(doubts)[:, None]
+    kinds = [doubts.label_Qk, doubts.weight_Qk > 1, doubts.weight_Qk == 1]
+    counts = [int((open_Q & kind & (doubts.label_Qk == (kind is doubts.label_Qk))).sum()) for kind in kinds]
+    expected = [2 * counts[0], min(counts[1], round(4.4 * counts[0])), min(counts[2], round(1.3 * counts[0]))]
+    assert [int(pairs.label_P.sum()), len(pairs.label_P)] == [expected[0], sum(expected)]
+    labels = {}
+    for query, row_k, label_k in zip(doubts.query_Q, doubts.candidate_Qk, doubts.label_Qk, strict=True):
+        for candidate, label in zip(row_k, label_k, strict=True):
+            labels.setdefault((query, candidate), set()).add(bool(label))
+    for left, right, label in zip(*pairs, strict=True):
+        assert bool(label) in labels[left, right]
     assert texts_N == [[FIRST + text] for text in range(TEXTS)]
     assert settings["separator"] == fitted.cross.separator == backbone.end_of_turn
 
@@ -298,10 +303,12 @@ def test_what_weighs_nothing_does_not_move_the_blend(backbone, read_NN):
 
 
 def test_too_little_doubt_is_refused(calibration, backbone, untrained):
-    """With too few doubtful pairs of either label there is nothing to learn from, and nothing is trained."""
+    """With too few pairs of either label, or nothing in doubt, there is nothing to learn from, and nothing is trained."""
     doubts = doubts_of()
-    sure = dataclasses.replace(doubts, pair_Qk=np.full_like(doubts.pair_Qk, 9))
-    for some in (sure, *(doubts_of(label_Qk=np.full(sure.pair_Qk.shape, label)) for label in (False, True))):
+    sure = dataclasses.replace(doubts, verdict_Qk=np.full_like(doubts.verdict_Qk, 9))
+    few_Qk = doubts.label_Qk & (np.arange(PROBLEMS) < 300)[:, None]
+    few = dataclasses.replace(doubts, label_Qk=few_Qk)
+    for some in (sure, few, *(doubts_of(label_Qk=np.full(few_Qk.shape, label)) for label in (False, True))):
         with pytest.raises(CalibrationError, match=r"too (few|little)"):
             with_cross_encoder(calibration, backbone, some, config=TINY)
     assert not untrained
