@@ -6,16 +6,19 @@
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sola_scale.backbone import capture_views, load_backbone
-from sola_scale.keys import default_calibration
+from sola_scale.keys import Calibration, default_calibration
 
 PROMPT = "Which university did the author of the book about the silent river attend when young?"
 
@@ -35,18 +38,26 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--calibration", type=Path, help="a calibration file in place of the one that ships")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     backbone = load_backbone(arguments.model)
-    calibration = default_calibration(backbone)
+    if arguments.calibration:
+        calibration = Calibration.from_bytes(arguments.calibration.read_bytes())
+    else:
+        calibration = default_calibration(backbone)
+    calibration = calibration.on(backbone)
     rows = [measure(backbone, calibration, batch, arguments.rounds) for batch in arguments.batch]
     print(json.dumps(rows) if arguments.json else "\n".join(map(str, rows)))
 
 
 @torch.inference_mode()
 def measure(backbone: object, calibration: object, batch: int, rounds: int) -> dict[str, float]:
-    """One batch size: the forward pass, and what routing adds beside the index: keys and scores of 8 candidates."""
+    """One batch size: the forward pass, and what routing adds beside the index: keys and scores of 8 candidates.
+
+    A second look is what one doubtful candidate a prompt costs on top.
+    """
     ids_BT, mask_BT = backbone.encode([PROMPT] * batch)
     views_BVD = capture_views(backbone, [PROMPT] * batch, calibration.views).numpy()
     rng = np.random.default_rng(0)
@@ -62,18 +73,29 @@ def measure(backbone: object, calibration: object, batch: int, rounds: int) -> d
     def forward() -> object:
         return backbone.model(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=1)
 
-    def route() -> object:
-        keys = calibration.keys(views_BVD)
-        return calibration.score_batch(keys.verification_BM, candidates_BkM, distances_Bk, mask_Bk)
+    alone = replace(calibration, reader=None)
 
-    times = [(cpu_ms(forward), cpu_ms(route)) for _ in range(rounds)]
-    forward_ms, route_ms = (statistics.median(column) for column in zip(*times, strict=True))
+    def route() -> object:
+        keys = alone.keys(views_BVD)
+        return alone.score_batch(keys.verification_BM, candidates_BkM, distances_Bk, mask_Bk)
+
+    asked, fresh = ids_BT.tolist(), itertools.count(100)
+
+    def look_again() -> object:
+        # a pair that was read once is remembered: every candidate is a new one
+        candidates = [[next(fresh) % len(backbone.tokenizer), *row[1:]] for row in asked]
+        return calibration.reader.logits(asked, candidates) if calibration.reader else None
+
+    times = [(cpu_ms(forward), cpu_ms(route), cpu_ms(look_again)) for _ in range(rounds)]
+    forward_ms, route_ms, again_ms = (statistics.median(column) for column in zip(*times, strict=True))
+    again = {"second_look_ms": again_ms, "second_look_share": again_ms / forward_ms}
     return {
         "batch": batch,
         "tokens": int(mask_BT[0].sum()),
         "forward_ms": forward_ms,
         "keys_and_verification_ms": route_ms,
         "share": route_ms / forward_ms,
+        **(again if calibration.reader else {}),
     }
 
 

@@ -14,6 +14,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from sola_scale.analysis.trial import Trial
 from sola_scale.backbone import Backbone, View, fingerprint, load_backbone
 from sola_scale.keys import Calibration, default_calibration, default_pairs
 from sola_scale.keys.corpus import corpus_of
+from sola_scale.keys.cross_fitting import with_cross_encoder
 from sola_scale.keys.default import FALSE_FIRE
 from sola_scale.keys.fitting import embedding_of, fit_from_views
 from sola_scale.keys.layout import default_layout
@@ -66,7 +68,7 @@ def analyse(arguments: argparse.Namespace, report: Reporter) -> dict[str, Any]:
     started = time.monotonic()
     backbone = load_backbone(arguments.model)
     model = fingerprint(backbone)["model"]
-    calibration = _calibration(arguments, backbone, model, report)
+    calibration = _calibration(arguments, backbone, model, report).on(backbone)
     trial = read_trial(
         arguments.data, crowd=max(arguments.sizes), edits=arguments.edits, unseen=arguments.unseen
     )
@@ -109,7 +111,7 @@ def _calibration(
     cache = ViewCache(arguments.out / "views", backbone, layout.views, fingerprint(backbone)["model"])
     views_NVD = cache.get(corpus.texts, lambda done, total: report("views of the fitting pairs", done, total))
     note = "own pairs" if arguments.fit == "own" else "CounterFact train, MQuAKE, own pairs"
-    calibration = fit_from_views(
+    fitted = fit_from_views(
         corpus,
         views_NVD,
         layout,
@@ -118,7 +120,13 @@ def _calibration(
         false_fire=FALSE_FIRE if arguments.fit == "own" else PUBLIC_FALSE_FIRE,
         note=f"{note}; views in {arguments.fit_dtype}",
     )
+    calibration = fitted.calibration
     (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
+    fitted.doubts.save(arguments.out / "doubts.safetensors")
+    if arguments.cross_encoder:
+        training = partial(report, "training the cross-encoder")
+        calibration = with_cross_encoder(calibration, backbone, fitted.doubts, progress=training)
+        (arguments.out / "calibration.safetensors").write_bytes(calibration.to_bytes())
     return calibration
 
 
@@ -130,12 +138,21 @@ def _setting(
         "calibration": f"{calibration.id}: {calibration.note}",
         "views": ", ".join(f"{view.layer} {view.pooling}" for view in calibration.views),
         "key bytes": calibration.key_bytes,
+        "cross-encoder": _described(calibration),
         "threshold": calibration.threshold,
         "edits tested": len(trial.edits),
         "edits beside": len(trial.crowd),
         "seconds": round(seconds),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
+
+
+def _described(calibration: Calibration) -> str:
+    cross = calibration.cross
+    if cross is None:
+        return "none"
+    low, high = (1 / (1 + np.exp(-logit)) for logit in cross.doubt)
+    return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f}"
 
 
 def _ablation(
@@ -223,6 +240,11 @@ def main() -> None:
         default="float32",
         help="what the model runs in while it reads the fitting texts: bfloat16 is faster where the CPU has it",
     )
+    parser.add_argument(
+        "--cross-encoder",
+        action="store_true",
+        help="with --fit: train one too, to read what keys leave in doubt a second time; an hour or two on a CPU",
+    )
     parser.add_argument("--calibration", type=Path, help="a calibration file to judge")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 3_000, 10_000, 30_000, 100_000])
     parser.add_argument("--edits", type=int, default=1500, help="CounterFact edits tested")
@@ -234,6 +256,8 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the figures instead of the table")
     arguments = parser.parse_args()
+    if arguments.cross_encoder and not arguments.fit:
+        parser.error("--cross-encoder comes with --fit")
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.store:
         figures = store_figures(arguments.store)

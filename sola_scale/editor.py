@@ -288,6 +288,7 @@ class Editor:
         *,
         false_fire: float = 0.01,
         seed: int = 0,
+        cross_encoder: bool = False,
         progress: Callable[[str, int], None] | None = None,
     ) -> Calibration:
         """Fit a new calibration, recompute every edit's keys from its prompts, and swap both in as one.
@@ -298,10 +299,11 @@ class Editor:
             pairs: questions with paraphrases and negatives; the shipped ones if none are given.
             false_fire: share of prompts that ask something else and may fire all the same.
             seed: of the fit; the same pairs and seed give the same calibration.
+            cross_encoder: train one, to read doubtful prompts again: an hour or two on a CPU, and all writing waits.
             progress: told a phase and how many prompts of it are done.
 
         Raises:
-            CalibrationError: the pairs are too few or of one kind.
+            CalibrationError: the pairs are too few or of one kind, or too little is in doubt for a cross-encoder.
         """
         self._must_write()
         with self._trainers.idle(), self._writing:
@@ -310,7 +312,8 @@ class Editor:
                 pairs,
                 false_fire=false_fire,
                 seed=seed,
-                progress=progress or (lambda _phase, _done: None),
+                cross_encoder=cross_encoder,
+                progress=progress,
             )
             self._reload()
         return calibration
@@ -390,9 +393,7 @@ class Editor:
         """Stop edits whose weights cannot be had; a reader only leaves them out."""
         if not self._parts.read_only:
             with self._writing.shared():
-                self._follow(
-                    self._parts.store.quarantine(sorted(ids), "weights missing or damaged when read")
-                )
+                self._follow(self._parts.store.quarantine(sorted(ids), "weights missing or damaged"))
 
     def _must_write(self) -> None:
         if self._parts.read_only:

@@ -60,7 +60,8 @@ class Parts:
 
     def recalibrated(self) -> "Parts":
         """The same parts with the store's calibration of the moment, and an index of its keys."""
-        version, calibration = current_calibration(self.store)
+        version, stored = current_calibration(self.store)
+        calibration = stored.on(self.backbone)
         live = LiveIndex(self.store, dim=calibration.retrieval_dim, folder=self.live.folder)
         return replace(self, calibration=calibration, calibration_id=version, live=live)
 
@@ -102,7 +103,8 @@ def first_edited_layer(backbone: Backbone, layouts: Sequence[AdapterLayout]) -> 
 
 def _assemble(path: Path, store: Store, backbone: Backbone, *, read_only: bool, slot_memory: int) -> Parts:
     layouts = tuple(AdapterLayout.from_json(one) for one in store.manifest.layout["classes"])
-    calibration_id, calibration = current_calibration(store)
+    calibration_id, stored = current_calibration(store)
+    calibration = stored.on(backbone)
     live = LiveIndex(store, dim=calibration.retrieval_dim, folder=None if read_only else path / "index")
     pager = Pager(
         layouts,

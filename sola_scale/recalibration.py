@@ -20,19 +20,23 @@ def recalibrate(
     *,
     false_fire: float,
     seed: int,
-    progress: Callable[[str, int], None],
+    cross_encoder: bool = False,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Calibration:
     """Fit a calibration and exchange a store's keys for it, in one last transaction."""
+    told = progress or (lambda _phase, _done: None)
     calibration = fit_calibration(
         parts.backbone,
         default_pairs() if pairs is None else pairs,
         false_fire=false_fire,
         seed=seed,
         layout=default_layout(len(parts.backbone.architecture.layers), parts.decision_layer),
-        progress=lambda done, _: progress("fitting", done),
+        cross_encoder=cross_encoder,
+        progress=lambda done, _: told("fitting", done),
+        training=lambda done, _: told("training", done),
     )
     version = parts.calibration_id + 1
-    rows = recomputed_keys(parts.backbone, parts.store, calibration, lambda done: progress("keys", done))
+    rows = recomputed_keys(parts.backbone, parts.store, calibration, lambda done: told("keys", done))
     parts.store.recalibrate(version, rows, calibration_blobs(version, calibration))
     return calibration
 

@@ -18,7 +18,7 @@ _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
 def store_figures(path: Path, *, sample: int = 4000, pairs: int = 50) -> dict[str, Any]:
-    """Measure a store from its stored keys alone: no model is loaded.
+    """Measure a store from its stored keys alone: no model is loaded, and what a cross-encoder would read again is left to the keys.
 
     Args:
         path: the store's folder; read only.
@@ -47,6 +47,7 @@ def measure(store: Store, calibration: Calibration, *, sample: int = 4000, pairs
     return {
         "keys": len(key_ids),
         "sampled": len(picked),
+        "cross_encoder_left_out": calibration.cross is not None,
         "nearest_other_edit": {str(level): float(np.quantile(distance, level)) for level in _QUANTILES},
         "told_apart": float((same < calibration.threshold).mean()),
         "collisions": [

@@ -26,6 +26,12 @@ def calibrate(
         typer.Option(min=0.0, max=0.5, help="Share of other questions that may fire an edit all the same."),
     ] = 0.01,
     seed: Annotated[int, typer.Option(help="Of the fit; the same pairs and seed give the same keys.")] = 0,
+    cross_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--cross-encoder", help="Train one, to read doubtful prompts a second time: hours on a CPU."
+        ),
+    ] = False,
     model: options.Model = "smollm2",
     device: options.Device = None,
     json: options.Json = False,
@@ -38,13 +44,18 @@ def calibrate(
 
     given = read_pairs(pairs) if pairs is not None else None
     with open_editor(store, model, device, create=False) as editor, _Phases(silent=json) as phases:
-        fitted = editor.calibrate(given, false_fire=false_fire, seed=seed, progress=phases.tell)
+        fitted = editor.calibrate(
+            given, false_fire=false_fire, seed=seed, cross_encoder=cross_encoder, progress=phases.tell
+        )
     figures = {"calibration": fitted.id, "threshold": fitted.threshold, "false_fire": fitted.false_fire}
     emit(figures) if json else facts("", list(figures.items()))
 
 
+_COUNTED = {"training": "steps"}
+
+
 class _Phases:
-    """One progress display after another: fitting, then the keys."""
+    """One progress display after another: fitting, training if there is any, then the keys."""
 
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
@@ -59,11 +70,11 @@ class _Phases:
         self._open.close()
 
     def tell(self, phase: str, done: int) -> None:
-        """Show that so many prompts of a phase are done."""
+        """Show that so many prompts or steps of a phase are done."""
         if phase != self._phase:
             self._open.close()
             self._progress = self._open.enter_context(
-                JobProgress(f"{phase}: prompts", None, silent=self._silent)
+                JobProgress(f"{phase}: {_COUNTED.get(phase, 'prompts')}", None, silent=self._silent)
             )
             self._phase, self._done = phase, 0
         self._progress.step(steps=done - self._done)

@@ -5,15 +5,16 @@ similarities.
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sola_scale.backbone import View
+from sola_scale.backbone import Backbone, View
 from sola_scale.errors import CalibrationError
-from sola_scale.keys.alignment import Alignment
+from sola_scale.keys.alignment import Alignment, Spelled, spelled
+from sola_scale.keys.cross_encoder import CrossEncoder, CrossReader
 from sola_scale.keys.evidence import Evidence, listwise_features, match, rivalry, verdict
 from sola_scale.keys.heads import Head
 from sola_scale.keys.lexicon import Lexicon
@@ -64,6 +65,10 @@ class Calibration:
     """Compares the words of two prompts; None in a calibration that knows hidden states only."""
     alignment: Alignment | None = None
     """Compares the tokens of two prompts; None where the lexicon is."""
+    cross: CrossEncoder | None = None
+    """Reads what keys leave in doubt a second time; None where they are trusted."""
+    reader: CrossReader | None = field(default=None, repr=False)
+    """The same on a model, see `on`; without it doubtful candidates stay as the keys judge them."""
     distance_scale: float = 1.0
     """Without matchers: the retrieval distance at which the probability is one half."""
     note: str = ""
@@ -90,10 +95,21 @@ class Calibration:
             raise CalibrationError(
                 "matchers, lexicon, alignment and listwise scorer come together or not at all"
             )
+        if self.cross is not None and self.alignment is None:
+            raise CalibrationError("a cross-encoder reads tokens, and these keys hold none")
+
+    def on(self, backbone: Backbone) -> "Calibration":
+        """The same calibration, able to read doubtful candidates a second time with ``backbone``, if it has learnt to.
+
+        Raises:
+            CalibrationError: its cross-encoder is of another width than the model.
+            ModelError: the model has fewer layers, or not the linear maps that adapters were made for.
+        """
+        return self if self.cross is None else replace(self, reader=CrossReader(self.cross, backbone))
 
     @property
     def id(self) -> str:
-        """Content hash of all that decides a route: two calibrations of one id give the same keys and scores."""
+        """Content hash of all that decides a route: two calibrations of one id give the same keys, and on the model the same scores."""
         if not self._id:
             from sola_scale.keys.codec import pack
 
@@ -244,6 +260,10 @@ class Calibration:
 
         return unpack(data)
 
+    def _spelled(self, verification: NDArray[np.floating]) -> Spelled:
+        assert self.alignment is not None
+        return spelled(verification[..., self.verification_dim - self.alignment.dim :])
+
     def _by_distance(self, distances: Floats) -> Floats:
         # monotone and 1/2 at the scale, so that threshold 1/2 fires exactly where the distance is below it
         probability: Floats = np.exp2(-distances / np.float32(self.distance_scale)).astype(np.float32)
@@ -268,4 +288,7 @@ class Calibration:
         logit_Bk = verdict(evidence.logit_Bk, self.listwise(listwise_features(evidence, rivals_Bkk)))
         # a prompt stored word for word is its own question, however crowded the place, and no other is as sure
         same_Bk = same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
+        if self.reader is not None:
+            asked, known = self._spelled(query_BM[:, None]), self._spelled(candidates_BkM)
+            logit_Bk = self.reader.settle(logit_Bk, mask_Bk & ~same_Bk, asked, known)
         return np.where(same_Bk, np.float32(1), np.minimum(sigmoid(logit_Bk), _ALMOST_SURE))

@@ -14,13 +14,16 @@ from sola_scale.backbone.reading import TOKENS, WORDS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.alignment import Alignment
 from sola_scale.keys.calibration import Calibration
+from sola_scale.keys.cross_encoder import Adapter, Blend, CrossEncoder
 from sola_scale.keys.encoder import Encoder
 from sola_scale.keys.heads import Head
 from sola_scale.keys.lexicon import Lexicon
 from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.scorer import Perceptron
 
-FORMAT = 6
+FORMAT = 7
+_WITHOUT_CROSS_ENCODER = 6
+"""Written still where there is none: the same calibration keeps its bytes, and its id."""
 _WITHOUT_MATCHERS = 3
 MAX_BYTES = 256 << 20
 """Nothing larger is read: the widest models need some tens of MiB."""
@@ -28,7 +31,8 @@ _META = "sola_calibration"
 _HEADER_LENGTH = 8
 _ALIGNMENT = ("vector_NA", "weight_N", "name_2A")
 _VOCABULARY = "alignment.vector_NA"
-"""The one large array: half precision is enough, as for keys."""
+"""The one large array: half precision is enough, as for keys and for adapters."""
+_ADAPTER, _HEAD = "cross.layers.", "cross.head"
 _ENCODER = ("centre_ED", "matrix_EDP", "inner_FH", "inner_H", "outer_HZ", "outer_Z")
 
 Tensors = dict[str, NDArray[Any]]
@@ -50,8 +54,11 @@ def pack(calibration: Calibration) -> bytes:
     alignment = calibration.alignment
     if alignment is not None:
         tensors |= {f"alignment.{name}": getattr(alignment, name) for name in _ALIGNMENT}
+    cross = calibration.cross
+    if cross is not None:
+        tensors |= _cross_tensors(cross)
     described = {
-        "format": FORMAT,
+        "format": _WITHOUT_CROSS_ENCODER if cross is None else FORMAT,
         "views": [[view.layer, view.pooling] for view in calibration.views],
         "heads": [[head.view, head.unit]],
         "encoders": [list(matcher.encoder.views) for matcher in calibration.matchers],
@@ -63,6 +70,8 @@ def pack(calibration: Calibration) -> bytes:
         "distance_scale": calibration.distance_scale,
         "note": calibration.note,
     }
+    if cross is not None:
+        described["cross"] = [cross.depth, cross.separator, cross.bias, list(cross.doubt), list(cross.blend)]
     ordered = {name: np.ascontiguousarray(tensors[name], dtype=_dtype_of(name)) for name in sorted(tensors)}
     return bytes(save(ordered, metadata={_META: json.dumps(described, sort_keys=True)}))
 
@@ -79,9 +88,10 @@ def unpack(data: bytes) -> Calibration:
         described = _metadata(data)
         tensors = load(data)
         plain = described["format"] in range(1, _WITHOUT_MATCHERS + 1) and len(described["heads"]) == 1
-        if described["format"] != FORMAT and not plain:
+        if described["format"] not in (FORMAT, _WITHOUT_CROSS_ENCODER) and not plain:
+            fix = "update sola-scale" if described["format"] > FORMAT else "make the store again"
             raise CalibrationError(
-                f"calibration format {described['format']} is not known; this version reads {FORMAT}: make the store again"
+                f"calibration format {described['format']} is not known; this version reads {_WITHOUT_CROSS_ENCODER} and {FORMAT}: {fix}"
             )
         return _assemble(described, tensors)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
@@ -117,6 +127,7 @@ def _assemble(described: dict[str, Any], tensors: Tensors) -> Calibration:
         listwise=_scorer(tensors, "listwise"),
         lexicon=_lexicon(described.get("lexicon"), tensors),
         alignment=_alignment(described.get("alignment"), tensors),
+        cross=_cross(described.get("cross"), tensors),
         threshold=float(described["threshold"]),
         false_fire=float(described["false_fire"]),
         model=str(described["model"]),
@@ -149,8 +160,39 @@ def _alignment(described: list[int] | None, tensors: Tensors) -> Alignment | Non
     return Alignment(view=view, places=places, vector_NA=vector_NA, weight_N=weight_N, name_2A=name_2A)
 
 
+def _cross_tensors(cross: CrossEncoder) -> Tensors:
+    tensors: Tensors = {_HEAD: cross.head_D}
+    for path, adapter in cross.adapters.items():
+        tensors |= {f"{_ADAPTER}{path}.{name}": getattr(adapter, name) for name in Adapter._fields}
+    return tensors
+
+
+def _cross(described: list[Any] | None, tensors: Tensors) -> CrossEncoder | None:
+    if described is None:
+        return None
+    depth, separator, bias, (low, high), blend = described
+    paths = sorted(
+        {name.removeprefix(_ADAPTER).rpartition(".")[0] for name in tensors if name.startswith(_ADAPTER)}
+    )
+    adapters = {
+        path: Adapter(*(tensors[f"{_ADAPTER}{path}.{name}"] for name in Adapter._fields)) for path in paths
+    }
+    for path, (down_RI, up_OR) in adapters.items():
+        if down_RI.ndim != 2 or up_OR.ndim != 2 or len(down_RI) != up_OR.shape[1]:
+            raise CalibrationError(f"the calibration is damaged: the adapter of {path} does not fit together")
+    return CrossEncoder(
+        depth=int(depth),
+        separator=int(separator),
+        adapters=adapters,
+        head_D=tensors[_HEAD],
+        bias=float(bias),
+        doubt=(float(low), float(high)),
+        blend=Blend(*map(float, blend)),
+    )
+
+
 def _dtype_of(name: str) -> np.dtype[Any]:
-    return np.dtype(np.float16 if name == _VOCABULARY else np.float32)
+    return np.dtype(np.float16 if name == _VOCABULARY or name.startswith(_ADAPTER) else np.float32)
 
 
 def _matcher(tensors: Tensors, number: int, places: list[int]) -> Matcher:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sola_scale.keys.alignment import FEATURES
 from sola_scale.keys.corpus import ASKED, Corpus
+from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
 from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
@@ -39,6 +40,8 @@ class Judgement(NamedTuple):
     matched: Matched
     listwise: Perceptron
     threshold: float
+    doubts: Doubts
+    """What keys say of what they have not met."""
 
 
 def fit_judgement(
@@ -64,11 +67,23 @@ def fit_judgement(
         seen = fit_matchers(texts, examples.only(~held_Q), members=1, seed=seed + fold)
         logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen, examples.only(held_Q), views_NVD)
     listed = _Listed(features_QkF, problems.label_Qk, weight_Qk)
-    best_Q = _best_out_of_fold(logit_Qk, listed, fold_Q, seed)
-    unknown_Q = ~problems.known_Q
-    threshold = choose_threshold(best_Q[unknown_Q], _roles(corpus, problems, near_Qk)[unknown_Q], false_fire)
+    doubts = Doubts(
+        query_Q=problems.query_Q,
+        candidate_Qk=problems.candidate_Qk,
+        label_Qk=problems.label_Qk,
+        known_Q=problems.known_Q,
+        relation_Q=corpus.relation_N[problems.query_Q],
+        role_Q=_roles(corpus, problems, near_Qk),
+        verdict_Qk=_judged_out_of_fold(logit_Qk, listed, fold_Q, seed),
+        weight_Qk=weight_Qk,
+        token_NT=texts.spelled.token,
+        name_NT=texts.spelled.name,
+        there_NT=texts.spelled.there,
+    )
+    unknown_Q, best_Q = ~doubts.known_Q, sigmoid(doubts.verdict_Qk).max(axis=1)
+    threshold = choose_threshold(best_Q[unknown_Q], doubts.role_Q[unknown_Q], false_fire)
     matched = fit_matchers(texts, examples, members=MEMBERS, seed=seed + folds)
-    return Judgement(matched, listed.fit(seed), threshold)
+    return Judgement(matched, listed.fit(seed), threshold, doubts)
 
 
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
@@ -166,12 +181,11 @@ def _blocks(count: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
-def _best_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:
-    """Probability of each problem's best candidate, from scorers that have not seen its relation."""
-    best_Q = np.empty(len(fold_Q), np.float32)
+def _judged_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:
+    """The verdict on each problem's candidates, from scorers that have not seen its relation."""
+    judged_Qk = np.empty_like(logit_Qk)
     for fold in np.unique(fold_Q):
         held_Q = fold_Q == fold
         scorer = listed.fit(seed, ~held_Q)
-        judged_Qk = verdict(logit_Qk[held_Q], scorer(listed.features_QkF[held_Q]))
-        best_Q[held_Q] = sigmoid(judged_Qk).max(axis=1)
-    return best_Q
+        judged_Qk[held_Q] = verdict(logit_Qk[held_Q], scorer(listed.features_QkF[held_Q]))
+    return judged_Qk

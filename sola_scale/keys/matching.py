@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sola_scale.keys.alignment import FEATURES, Alignment, Spelled
+from sola_scale.keys.descent import Descent
 from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, reduced
 from sola_scale.keys.scorer import Bools, Floats, Ints
@@ -160,7 +161,6 @@ class _Network(nn.Module):
 
 
 def _train(network: _Network, examples: Examples, generator: torch.Generator) -> None:
-    """AdamW with a rate that rises and falls once (Smith and Topin 2017)."""
     query_Q, candidate_Qk, given_QkG, label_Qk, weight_Qk = (
         torch.from_numpy(np.ascontiguousarray(part)) for part in examples
     )
@@ -168,11 +168,7 @@ def _train(network: _Network, examples: Examples, generator: torch.Generator) ->
     batch = int(np.clip(len(query_Q) // 16, *_BATCH))
     per_epoch = -(-len(query_Q) // batch)
     epochs = int(np.clip(-(-_STEPS // per_epoch), *_EPOCHS))
-    groups = network.groups()
-    optimizer = torch.optim.AdamW(groups, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [group["lr"] for group in groups], total_steps=epochs * per_epoch, pct_start=0.1
-    )
+    descend = Descent(network.groups(), steps=epochs * per_epoch, decay=_DECAY)
     network.train()
     for _ in range(epochs):
         for rows_B in torch.split(torch.randperm(len(query_Q), generator=generator), batch):
@@ -184,7 +180,4 @@ def _train(network: _Network, examples: Examples, generator: torch.Generator) ->
                 )
                 for logit_Bk in logits
             ]
-            optimizer.zero_grad()
-            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+            descend(torch.stack(losses).sum())

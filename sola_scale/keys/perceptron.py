@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sola_scale.errors import CalibrationError
+from sola_scale.keys.descent import Descent
 from sola_scale.keys.scorer import Floats, Perceptron
 
 HIDDEN = (64, 32)
@@ -18,7 +19,7 @@ MEMBERS = 3
 """Perceptrons fitted from different starts, of which the mean logit counts: the hardest strangers' scores, which set the
 threshold, vary much from one start to the next."""
 _BATCH = 2048
-_RATE = 2e-3
+_RATE, _DECAY = 2e-3, 1e-4
 _STEPS = 1500
 """Optimiser steps at least: few examples are passed over more often."""
 _EPOCHS = (6, 200)
@@ -87,19 +88,16 @@ def _fit_member(
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         network = _network(features_NF.shape[1])
-        optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, _RATE, total_steps=epochs * per_epoch, pct_start=0.1
-        )
+        group = {"params": [*network.parameters()], "lr": _RATE}
+        descend = Descent([group], steps=epochs * per_epoch, decay=_DECAY)
         for _ in range(epochs):
             for rows_B in torch.split(torch.randperm(len(labels_N), generator=generator), batch):
-                loss = nn.functional.binary_cross_entropy_with_logits(
-                    network(features_NF[rows_B])[:, 0], labels_N[rows_B], weight=weights_N[rows_B]
+                logit_B = network(features_NF[rows_B])[:, 0]
+                descend(
+                    nn.functional.binary_cross_entropy_with_logits(
+                        logit_B, labels_N[rows_B], weight=weights_N[rows_B]
+                    )
                 )
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     return [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in linear]
 

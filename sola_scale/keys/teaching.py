@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sola_scale.keys.corpus import ASKED, Corpus
+from sola_scale.keys.descent import Descent
 from sola_scale.keys.network import ENCODING, EncoderNetwork, reduced
 from sola_scale.keys.scorer import Bools, Ints
 
@@ -66,23 +67,17 @@ def teach(encoder: EncoderNetwork, white_NEP: Tensor, lessons: Lessons) -> None:
 def _train(
     encoder: EncoderNetwork, white_NEP: Tensor, relation_N: Tensor, kind_C: Tensor, learnt_M: Tensor
 ) -> None:
-    """AdamW with a rate that rises and falls once."""
     apart_YC = (kind_C != torch.arange(int(kind_C.max()) + 1)[:, None]) * _OUT_OF_KIND
     tell = nn.Linear(ENCODING, len(kind_C))
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *tell.parameters()], lr=_RATE, weight_decay=_DECAY)
-    steps = _EPOCHS * -(-len(learnt_M) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps, pct_start=0.1)
+    group = {"params": [*encoder.parameters(), *tell.parameters()], "lr": _RATE}
+    descend = Descent([group], steps=_EPOCHS * -(-len(learnt_M) // _BATCH), decay=_DECAY)
     encoder.train()
     for _ in range(_EPOCHS):
         for rows_M in torch.split(learnt_M[torch.randperm(len(learnt_M))], _BATCH):
             asked_M = relation_N[rows_M]
             with reduced():
                 logit_MC = tell(encoder(white_NEP[rows_M].float()))
-            loss = nn.functional.cross_entropy(logit_MC.float() + apart_YC[kind_C[asked_M]], asked_M)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+            descend(nn.functional.cross_entropy(logit_MC.float() + apart_YC[kind_C[asked_M]], asked_M))
 
 
 @torch.no_grad()

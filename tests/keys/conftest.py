@@ -1,11 +1,16 @@
 """A calibration fitted once on synthetic views."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from sola_scale.backbone import Backbone
 from sola_scale.keys import Calibration
 from sola_scale.keys.corpus import Corpus
 from tests.keys import synthetic
+from tests.keys.crossed import cross_of
+from tests.tiny import tiny_backbone
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +26,15 @@ def views(corpus: Corpus) -> np.ndarray:
 @pytest.fixture(scope="session")
 def calibration(corpus: Corpus, views: np.ndarray) -> Calibration:
     return synthetic.fit(corpus, views, false_fire=0.05, note="a test")
+
+
+@pytest.fixture(scope="session")
+def backbone() -> Backbone:
+    """A tiny model that nobody changes."""
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="session")
+def crossed(calibration: Calibration, backbone: Backbone) -> Calibration:
+    """The same calibration with a cross-encoder that was never trained."""
+    return dataclasses.replace(calibration, cross=cross_of(backbone))

@@ -10,7 +10,7 @@ from sola_scale.backbone.reading import Reading
 from sola_scale.backbone.spelling import Spelling
 from sola_scale.keys import Calibration, Layout, Negative, Pairs
 from sola_scale.keys.corpus import Corpus, corpus_of
-from sola_scale.keys.fitting import fit_from_views
+from sola_scale.keys.fitting import Fitted, fit_from_views
 
 TOKENS, WORDS, EARLY, LATE = View(0, "tokens"), View(0, "words"), View(1, "mean"), View(3, "last")
 LAYOUT = Layout(retrieval=EARLY, retrieval_dim=32, encoded=(EARLY, LATE), words=WORDS, tokens=TOKENS)
@@ -76,6 +76,11 @@ def reading_rows(tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 def fit(corpus: Corpus, views: np.ndarray, *, model: str = "synthetic", **settings: Any) -> Calibration:
     """Fit a calibration from synthetic views."""
+    return fit_whole(corpus, views, model=model, **settings).calibration
+
+
+def fit_whole(corpus: Corpus, views: np.ndarray, *, model: str = "synthetic", **settings: Any) -> Fitted:
+    """Fit from synthetic views, and keep all that the fit leaves."""
     return fit_from_views(corpus, views, LAYOUT, embedding_ND=EMBEDDING, model=model, **settings)
 
 

@@ -1,11 +1,18 @@
-"""Fitting: determinism, refusals, thresholds."""
+"""Fitting: determinism, refusals, thresholds, and what a fit leaves."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
 from sola_scale.errors import CalibrationError
+from sola_scale.keys import Calibration, cross_fitting, matching, perceptron
+from sola_scale.keys.alignment import spelled
 from sola_scale.keys.corpus import ASKED, corpus_of
+from sola_scale.keys.doubts import Doubts
+from sola_scale.keys.fitting import capture_all, fit_calibration
 from sola_scale.keys.judging import choose_threshold
+from sola_scale.keys.scorer import sigmoid
 from tests.keys import synthetic
 
 
@@ -51,3 +58,85 @@ def test_a_rate_outside_zero_and_one_is_refused(corpus, views, rate):
     """The false-fire rate is a rate."""
     with pytest.raises(CalibrationError, match="rate"):
         synthetic.fit(corpus, views, false_fire=rate)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Fits that pass over their examples a few times only: how well they judge does not matter here."""
+    monkeypatch.setattr(matching, "_EPOCHS", (3, 3))
+    monkeypatch.setattr(perceptron, "_EPOCHS", (3, 3))
+
+
+@pytest.fixture
+def small():
+    """A corpus that a hasty fit is through with at once."""
+    return corpus_of(synthetic.pairs_of(subjects=10, relations=5))
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_fit_leaves_what_keys_doubt(small, tmp_path):
+    """A fit leaves its problems, the tokens of every text, and logits; they can be saved."""
+    views = synthetic.views_of(small)
+    doubts = synthetic.fit_whole(small, views).doubts
+    question_N, shape = small.question_N, (len(doubts.query_Q), 8)
+    assert set(doubts.query_Q) == set(range(len(small)))
+    asked_Qk = question_N[doubts.candidate_Qk] == question_N[doubts.query_Q, None]
+    np.testing.assert_array_equal(doubts.label_Qk, asked_Qk)
+    assert not (doubts.label_Qk.any(axis=1) & ~doubts.known_Q).any()
+    np.testing.assert_array_equal(doubts.relation_Q, small.relation_N[doubts.query_Q])
+    for ours, theirs in zip(doubts.spelled, spelled(views[:, 0]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {doubts.verdict_Qk.shape, doubts.weight_Qk.shape} == {shape}
+    doubts.save(tmp_path / "doubts")
+    again = Doubts.load(tmp_path / "doubts")
+    for one in dataclasses.fields(Doubts):
+        np.testing.assert_array_equal(getattr(again, one.name), getattr(doubts, one.name))
+        assert getattr(again, one.name).dtype == getattr(doubts, one.name).dtype
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("rate", [0.01, 0.2])
+def test_the_threshold_is_chosen_on_what_has_no_answer(small, rate):
+    """Without a second look, the threshold is set on all problems without an answer, by the verdicts that are left."""
+    calibration, doubts = synthetic.fit_whole(small, synthetic.views_of(small), false_fire=rate)
+    best_Q, open_Q = sigmoid(doubts.verdict_Qk).max(axis=1), ~doubts.known_Q
+    assert 20 < open_Q.sum() < len(open_Q)
+    assert calibration.threshold == choose_threshold(best_Q[open_Q], doubts.role_Q[open_Q], rate)
+    assert (calibration.false_fire, calibration.cross) == (rate, None)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_weights_and_roles_are_those_of_near_misses(small):
+    """A candidate of the query's subject that does not ask its question weighs twice, and makes a question a near miss."""
+    doubts = synthetic.fit_whole(small, synthetic.views_of(small)).doubts
+    near_Qk = small.subject_N[doubts.candidate_Qk] == small.subject_N[doubts.query_Q, None]
+    assert set(doubts.weight_Qk.flat) == {1, 2}
+    assert (doubts.weight_Qk[near_Qk & ~doubts.label_Qk] == 2).all()
+    assert (doubts.weight_Qk[doubts.label_Qk] == 1).all()
+    assert not (doubts.role_Q[near_Qk.any(axis=1)] == ASKED).any()
+    given_Q = small.role_N[doubts.query_Q]
+    np.testing.assert_array_equal(doubts.role_Q[given_Q != ASKED], given_Q[given_Q != ASKED])
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_cross_encoder_is_fitted_with_the_keys(monkeypatch, backbone):
+    """Fitting a calibration of a model with a cross-encoder gives one that, put on the model, reads doubtful prompts again."""
+    monkeypatch.setattr(cross_fitting, "_FEWEST", 1)
+    monkeypatch.setattr(cross_fitting, "DOUBT", (-9.0, 9.0))
+    pairs, steps = synthetic.pairs_of(subjects=10, relations=6), []
+    fitted = fit_calibration(
+        backbone, pairs, cross_encoder=True, training=lambda *counts: steps.append(counts)
+    )
+    assert steps == [(step, len(steps)) for step in range(1, len(steps) + 1)]
+    assert len(steps) > 0
+    again = Calibration.from_bytes(fitted.to_bytes())
+    texts = corpus_of(pairs).texts[:12]
+    keys = fitted.keys(capture_all(backbone, texts, fitted.views))
+    distances = np.linalg.norm(keys.retrieval_BR[:, None] - keys.retrieval_BR, axis=-1).astype(np.float32)
+    crowd = np.broadcast_to(keys.verification_BM, (12, *keys.verification_BM.shape))
+    given = (keys.verification_BM, crowd, distances, np.ones((12, 12), np.bool_))
+    routed = [one.score_batch(*given) for one in (fitted, fitted.on(backbone), again.on(backbone))]
+    np.testing.assert_array_equal(routed[1], routed[2])
+    np.testing.assert_array_equal(np.diagonal(routed[1]), 1)
+    assert (routed[0] != routed[1]).any()
+    assert ((routed[1] >= 0) & (routed[1] <= 1)).all()
