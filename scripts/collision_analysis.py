@@ -41,6 +41,7 @@ from sola_scale.keys.default import FALSE_FIRE
 from sola_scale.keys.fitting import embedding_of, fit_from_views
 from sola_scale.keys.layout import default_layout
 from sola_scale.keys.paper import ALPHA
+from sola_scale.keys.scorer import sigmoid
 
 ABLATION_LAYERS = (1, 2, 4, 8, 12, 16, 20, 24, 26, 29)
 """Layers whose every pooling is tried; the last is the input of the last layer, where SoLA's router may also sit."""
@@ -151,7 +152,7 @@ def _described(calibration: Calibration) -> str:
     cross = calibration.cross
     if cross is None:
         return "none"
-    low, high = (1 / (1 + np.exp(-logit)) for logit in cross.doubt)
+    low, high = sigmoid(np.array(cross.doubt, np.float32))
     return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f}"
 
 

@@ -44,7 +44,7 @@ def main() -> None:
     with Progress(disable=arguments.json) as bars:
         bar = bars.add_task("training", total=None)
         trained = with_cross_encoder(
-            replace(calibration, cross=None),
+            calibration,
             backbone,
             doubts,
             config=config,

@@ -84,9 +84,7 @@ class CrossEncoder:
 
     def doubtful(self, logit: Floats) -> Bools:
         """Where the keys' verdict leaves doubt."""
-        low, high = self.doubt
-        between: Bools = (logit > low) & (logit < high)
-        return between
+        return between(logit, self.doubt)
 
 
 class CrossReader:
@@ -166,6 +164,13 @@ class CrossReader:
                 logit_2P[some] = (states_PD.cpu() @ self._head_D).numpy() + np.float32(self.cross.bias)
         mean_P: Floats = logit_2P.reshape(2, -1).mean(axis=0)
         return mean_P
+
+
+def between(logit: Floats, ends: tuple[float, float]) -> Bools:
+    """Where logits lie in a range, its ends left out."""
+    low, high = ends
+    inside: Bools = (logit > low) & (logit < high)
+    return inside
 
 
 def joined(left: Sequence[int], right: Sequence[int], separator: int) -> list[int]:

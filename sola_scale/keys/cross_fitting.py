@@ -15,7 +15,7 @@ import numpy as np
 from sola_scale.backbone import Backbone
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.calibration import Calibration
-from sola_scale.keys.cross_encoder import Blend, CrossEncoder, CrossReader, token_lists
+from sola_scale.keys.cross_encoder import Blend, CrossEncoder, CrossReader, between, token_lists
 from sola_scale.keys.cross_training import CrossConfig, LabelledPairs, train
 from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.judging import choose_threshold
@@ -68,7 +68,7 @@ def with_cross_encoder(
     kept_Q = _kept(doubts, seed)
     counted_Q = kept_Q & ~doubts.known_Q
     # before the hour of training, not after it
-    _must_differ(doubts.label_Qk[_in_doubt(doubts, doubts.verdict_Qk, kept_Q)])
+    _must_differ(doubts.label_Qk[_in_doubt(doubts, kept_Q)])
     if not counted_Q.any():
         raise CalibrationError("no question without an answer is left to set a threshold on: give more pairs")
     cross = _trained(
@@ -121,7 +121,7 @@ def fit_blend(backbone: Backbone, cross: CrossEncoder, doubts: Doubts, kept_Q: B
     Raises:
         CalibrationError: nothing is in doubt that differs, or what was read speaks against itself.
     """
-    rows_P, places_P = _in_doubt(doubts, doubts.verdict_Qk, kept_Q)
+    rows_P, places_P = _in_doubt(doubts, kept_Q)
     label_P, keys_P = doubts.label_Qk[rows_P, places_P], doubts.verdict_Qk[rows_P, places_P]
     _must_differ(label_P)
     read_P = CrossReader(cross, backbone).logits(
@@ -143,11 +143,10 @@ def _kept(doubts: Doubts, seed: int) -> Bools:
     return kept_Q
 
 
-def _in_doubt(doubts: Doubts, logit_Qk: Floats, among_Q: Bools) -> tuple[Ints, Ints]:
+def _in_doubt(doubts: Doubts, among_Q: Bools) -> tuple[Ints, Ints]:
     """Rows and places of the candidates in doubt: never the query's own text, which is not read again."""
-    low, high = DOUBT
     apart_Qk = doubts.candidate_Qk != doubts.query_Q[:, None]
-    rows_P, places_P = np.nonzero(among_Q[:, None] & apart_Qk & (logit_Qk > low) & (logit_Qk < high))
+    rows_P, places_P = np.nonzero(among_Q[:, None] & apart_Qk & between(doubts.verdict_Qk, DOUBT))
     return rows_P, places_P
 
 
