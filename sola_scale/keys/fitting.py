@@ -14,6 +14,7 @@ from sola_scale.backbone import Backbone, View, capture_views, fingerprint
 from sola_scale.backbone.reading import TOKEN_DIGITS, TOKENS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.alignment import spelled
+from sola_scale.keys.blocks import over_blocks
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.cross_fitting import with_cross_encoder
@@ -197,9 +198,9 @@ def _check(corpus: Corpus, false_fire: float, folds: int) -> None:
 
 def _retrieve(retrieval: Head, views_NVD: NDArray[np.floating]) -> Floats:
     """Retrieval vectors as they lie in a store."""
-    blocks = [
-        retrieval(views_NVD[start : start + _BLOCK].astype(np.float32)).astype(np.float16)
-        for start in range(0, len(views_NVD), _BLOCK)
-    ]
-    stored: Floats = np.concatenate(blocks).astype(np.float32)
-    return stored
+
+    def stored(block: slice) -> NDArray[np.float16]:
+        return retrieval(views_NVD[block].astype(np.float32)).astype(np.float16)
+
+    found: Floats = np.concatenate(over_blocks(stored, len(views_NVD), _BLOCK)).astype(np.float32)
+    return found

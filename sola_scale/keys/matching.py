@@ -4,6 +4,9 @@ Shape legend: N texts, E views read, P directions kept of a view, Q problems, k 
 similarities, T token places.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from sola_scale.keys.alignment import FEATURES, Alignment, Spelled
 from sola_scale.keys.descent import Descent
 from sola_scale.keys.matcher import Matcher
-from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, reduced
+from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, draw_from, reduced
 from sola_scale.keys.scorer import Bools, Floats, Ints
 from sola_scale.keys.teaching import Lessons, teach
 from sola_scale.keys.whitening import Whitening
@@ -82,19 +85,42 @@ class Matched(NamedTuple):
     """What they share."""
 
 
-def fit_matchers(texts: Texts, examples: Examples, *, members: int, seed: int) -> Matched:
-    """Fit some matchers, and one alignment for all, by weighted log loss; equal input and seed give equal arrays."""
+class Fit(NamedTuple):
+    """What some matchers are fitted on."""
+
+    examples: Examples
+    members: int
+    seed: int
+
+
+def fit_matchers(texts: Texts, fits: Sequence[Fit]) -> list[Matched]:
+    """Fit some matchers, and one alignment for all of a fit, by weighted log loss; equal input and seeds give equal arrays.
+
+    Fits run beside one another, as many as torch has threads.
+    """
+    with torch.random.fork_rng(devices=[]):
+        networks = [_network(texts, fit) for fit in fits]
     threads = torch.get_num_threads()
     # Products of so few numbers are not worth sharing: threads would wait for one another.
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
-            network = _Network(texts, examples.given_QkG.shape[-1], members)
-            network.teach(_asked(texts.lessons, examples))
-            _train(network, examples, torch.Generator().manual_seed(seed))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(partial(_fitted, texts), networks, fits))
     finally:
         torch.set_num_threads(threads)
+
+
+def _network(texts: Texts, fit: Fit) -> "_Network":
+    torch.manual_seed(fit.seed)
+    return _Network(texts, fit.examples.given_QkG.shape[-1], fit.members)
+
+
+def _fitted(texts: Texts, network: "_Network", fit: Fit) -> Matched:
+    generator = torch.Generator().manual_seed(fit.seed)
+    draw_from(generator, network)
+    with torch.inference_mode(False), torch.enable_grad():
+        network.teach(_asked(texts.lessons, fit.examples), generator)
+        _train(network, fit.examples, generator)
     return Matched(
         tuple(member.matcher(texts.whitening) for member in network.members),  # type: ignore[operator]
         network.align.alignment(texts.token_view, texts.places),
@@ -120,14 +146,14 @@ class _Network(nn.Module):
         )
         self._shares = [1.0] * members
 
-    def teach(self, lessons: Lessons) -> None:
+    def teach(self, lessons: Lessons, generator: torch.Generator) -> None:
         """Teach encoders, if there are lessons, and choose how fast each is fitted on."""
         if (lessons.relation_N < 0).all():
             return
         for place, member in enumerate(self.members):
             share = self._shares[place] = _TAUGHT_RATES[place % len(_TAUGHT_RATES)]
             if share < 1:
-                teach(member.encode, self._white_NEP, lessons)  # type: ignore[arg-type]
+                teach(member.encode, self._white_NEP, lessons, generator)  # type: ignore[arg-type]
             member.encode.requires_grad_(share > 0)
 
     def train(self, mode: bool = True) -> "_Network":

@@ -8,7 +8,7 @@ from sola_scale.backbone.reading import DIGIT
 from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.evidence import Evidence, listwise_features, rivalry, verdict
 from sola_scale.keys.matcher import compare, cosines
-from sola_scale.keys.matching import Examples, Texts, _asked, _Network, _train, fit_matchers
+from sola_scale.keys.matching import Examples, Fit, Texts, _asked, _Network, _train, fit_matchers
 from sola_scale.keys.teaching import Lessons
 from sola_scale.keys.whitening import Whitening
 
@@ -79,7 +79,7 @@ def test_the_arrays_give_what_the_networks_gave(views, texts, examples):
 
 def test_the_same_seed_fits_the_same_matchers(texts, examples):
     """Equal input and seed give equal arrays, another seed others; members differ."""
-    first, again, other = (fit_matchers(texts, examples, members=2, seed=seed) for seed in (3, 3, 4))
+    (first,), (again,), (other,) = (fit_matchers(texts, [Fit(examples, 2, seed)]) for seed in (3, 3, 4))
     weights = [one.encoder.outer_HZ for fitted in (first, again, other) for one in fitted.matchers]
     np.testing.assert_array_equal(weights[0], weights[2])
     np.testing.assert_array_equal(first.alignment.vector_NA, again.alignment.vector_NA)
@@ -87,12 +87,29 @@ def test_the_same_seed_fits_the_same_matchers(texts, examples):
     assert (weights[0] != weights[1]).any()
 
 
+def test_fits_beside_one_another_are_those_one_after_the_other(texts, examples):
+    """What else is fitted at the time, and on how many threads, changes nothing."""
+    fits = [Fit(examples, 2, 3), Fit(examples.only(examples.query_Q % 3 > 0), 1, 4), Fit(examples, 1, 5)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        beside = fit_matchers(texts, fits)
+    finally:
+        torch.set_num_threads(threads)
+    alone = [fit_matchers(texts, [fit])[0] for fit in fits]
+    for one, other in zip(beside, alone, strict=True):
+        np.testing.assert_array_equal(one.alignment.vector_NA, other.alignment.vector_NA)
+        for left, right in zip(one.matchers, other.matchers, strict=True):
+            np.testing.assert_array_equal(left.encoder.outer_HZ, right.encoder.outer_HZ)
+            np.testing.assert_array_equal(left.pair.weights[0], right.pair.weights[0])
+
+
 def test_members_come_by_their_encoders_in_three_ways(texts, examples):
     """The first is taught and fitted on, the second is not taught, the third is taught and left as it is."""
     torch.manual_seed(0)
     network = _Network(texts, 5, 3)
     before = [member.encode.outer.weight.clone() for member in network.members]
-    network.teach(texts.lessons)
+    network.teach(texts.lessons, torch.Generator().manual_seed(0))
     taught = [member.encode.outer.weight.clone() for member in network.members]
     assert [not torch.equal(*both) for both in zip(before, taught, strict=True)] == [True, False, True]
     _train(network, examples, torch.Generator().manual_seed(0))
@@ -112,7 +129,7 @@ def test_the_callers_random_state_and_threads_stay(texts, examples):
     torch.manual_seed(5)
     wanted, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(5)
-    fit_matchers(texts, examples, members=1, seed=0)
+    fit_matchers(texts, [Fit(examples, 1, 0)])
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == threads
 
