@@ -49,6 +49,25 @@ def test_an_alignment_that_does_not_fit_is_refused(calibration):
             Calibration.from_bytes(dataclasses.replace(calibration, alignment=damaged).to_bytes())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"encoder.0.{name}" for name in codec._ENCODER),
+        *("pair.0.mean", "pair.0.scale", "pair.0.0.weight", "pair.0.1.bias", "pair.0.2.weight"),
+        *("listwise.mean", "listwise.1.weight", "listwise.2.bias", "head.0.centre"),
+    ],
+)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_arrays_that_do_not_fit_together_are_refused(calibration, name, axis):
+    """An array that is one number too short, whichever it is, is found out when it is read, not in use."""
+    data = calibration.to_bytes()
+    tensors = load(data)
+    tensors[name] = np.ascontiguousarray(tensors[name].take(range(tensors[name].shape[axis] - 1), axis))
+    described = json.dumps(codec._metadata(data), sort_keys=True)
+    with pytest.raises(CalibrationError, match="damaged"):
+        Calibration.from_bytes(save(tensors, metadata={codec._META: described}))
+
+
 def test_bytes_are_deterministic(calibration):
     """Packing twice gives equal bytes."""
     assert calibration.to_bytes() == calibration.to_bytes()
