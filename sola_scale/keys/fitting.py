@@ -3,6 +3,7 @@
 Shape legend: N texts, V views, D width.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -55,12 +56,16 @@ def capture_all(
     order = sorted(range(len(texts)), key=lengths.__getitem__)
     width = backbone.architecture.width
     views_NVD = np.zeros((len(texts), len(views), width), dtype=np.float32)
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
+    done = itertools.count(1)
+
+    def capture(block: slice) -> None:
+        places = order[block]
         captured: torch.Tensor = capture_views(backbone, [texts[place] for place in places], views)
         views_NVD[places] = captured.float().cpu().numpy()
         if progress is not None:
-            progress(start + len(places), len(order))
+            progress(min(next(done) * batch_size, len(order)), len(order))
+
+    over_blocks(capture, len(order), batch_size)
     return views_NVD
 
 

@@ -5,8 +5,6 @@ similarities, T token places.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sola_scale.keys.alignment import FEATURES, Alignment, Spelled
+from sola_scale.keys.blocks import beside
 from sola_scale.keys.descent import Descent
 from sola_scale.keys.matcher import Matcher
 from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, draw_from, reduced
@@ -100,14 +99,7 @@ def fit_matchers(texts: Texts, fits: Sequence[Fit]) -> list[Matched]:
     """
     with torch.random.fork_rng(devices=[]):
         networks = [_network(texts, fit) for fit in fits]
-    threads = torch.get_num_threads()
-    # Products of so few numbers are not worth sharing: threads would wait for one another.
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(partial(_fitted, texts), networks, fits))
-    finally:
-        torch.set_num_threads(threads)
+    return beside(lambda both: _fitted(texts, *both), list(zip(networks, fits, strict=True)))
 
 
 def _network(texts: Texts, fit: Fit) -> "_Network":
