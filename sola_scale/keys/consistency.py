@@ -15,11 +15,11 @@ _LISTED = 2 * (2 + _GIVEN)
 
 def fit_together(calibration: Calibration) -> bool:
     """Whether keys can be made and compared with these arrays, for residual streams as wide as retrieval reads."""
-    width = len(calibration.retrieval.centre_D)
+    head, listwise = calibration.retrieval, calibration.listwise
     return (
-        _is_head(calibration.retrieval)
-        and all(_is_matcher(one, width) for one in calibration.matchers)
-        and (calibration.listwise is None or _is_scorer(calibration.listwise, 2 * (2 + _GIVEN)))
+        _is_head(head)
+        and all(_is_matcher(one, len(head.centre_D)) for one in calibration.matchers)
+        and (listwise is None or _is_scorer(listwise, _LISTED))
     )
 
 
@@ -28,9 +28,10 @@ def _is_head(head: Head) -> bool:
 
 
 def _is_matcher(matcher: Matcher, width: int) -> bool:
+    if not _is_encoder(matcher.encoder, width):
+        return False
     # two encodings are compared by their cosine, their distances and their products
-    compared = 2 * matcher.encoder.dim + 1
-    return _is_encoder(matcher.encoder, width) and _is_scorer(matcher.pair, _GIVEN + compared)
+    return _is_scorer(matcher.pair, _GIVEN + 2 * matcher.encoder.dim + 1)
 
 
 def _is_encoder(encoder: Encoder, width: int) -> bool:

@@ -63,9 +63,9 @@ def fit_judgement(
     logit_Qk = np.empty(problems.label_Qk.shape, np.float32)
     features_QkF = np.empty((*logit_Qk.shape, 2 * (2 + given_QkG.shape[-1] + FEATURES)), np.float32)
     # the longest fit begins first
-    every = Fit(examples, members=MEMBERS, seed=seed + folds)
-    without = [Fit(examples.only(fold_Q != fold), members=1, seed=seed + fold) for fold in range(folds)]
-    matched, *seen = fit_matchers(texts, [every, *without])
+    every = Fit(np.ones_like(problems.known_Q), members=MEMBERS, seed=seed + folds)
+    without = [Fit(fold_Q != fold, members=1, seed=seed + fold) for fold in range(folds)]
+    matched, *seen = fit_matchers(texts, examples, [every, *without])
     for fold in range(folds):
         held_Q = fold_Q == fold
         logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen[fold], examples.only(held_Q), views_NVD)

@@ -85,34 +85,37 @@ class Matched(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What some matchers are fitted on."""
+    """Some matchers to fit."""
 
-    examples: Examples
+    keep_Q: Bools
+    """The problems that they are fitted on."""
     members: int
+    """How many, over one alignment."""
     seed: int
+    """What first weights, order and dropout are drawn from."""
 
 
-def fit_matchers(texts: Texts, fits: Sequence[Fit]) -> list[Matched]:
-    """Fit some matchers, and one alignment for all of a fit, by weighted log loss; equal input and seeds give equal arrays.
+def fit_matchers(texts: Texts, examples: Examples, fits: Sequence[Fit]) -> list[Matched]:
+    """Fit matchers, and the alignments they share, by weighted log loss; equal input and seeds give equal arrays.
 
-    Fits run beside one another, as many as torch has threads.
+    Fits run beside one another, and the first ones begin first.
     """
-    with torch.random.fork_rng(devices=[]):
-        networks = [_network(texts, fit) for fit in fits]
-    return beside(lambda both: _fitted(texts, *both), list(zip(networks, fits, strict=True)))
+    given = examples.given_QkG.shape[-1]
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        networks = [_network(texts, given, fit) for fit in fits]
+    return list(beside(lambda both: _fitted(texts, examples, *both), zip(networks, fits, strict=True)))
 
 
-def _network(texts: Texts, fit: Fit) -> "_Network":
+def _network(texts: Texts, given: int, fit: Fit) -> "_Network":
     torch.manual_seed(fit.seed)
-    return _Network(texts, fit.examples.given_QkG.shape[-1], fit.members)
+    return _Network(texts, given, fit.members)
 
 
-def _fitted(texts: Texts, network: "_Network", fit: Fit) -> Matched:
-    generator = torch.Generator().manual_seed(fit.seed)
+def _fitted(texts: Texts, examples: Examples, network: "_Network", fit: Fit) -> Matched:
+    generator, some = torch.Generator().manual_seed(fit.seed), examples.only(fit.keep_Q)
     draw_from(generator, network)
-    with torch.inference_mode(False), torch.enable_grad():
-        network.teach(_asked(texts.lessons, fit.examples), generator)
-        _train(network, fit.examples, generator)
+    network.teach(_asked(texts.lessons, some), generator)
+    _train(network, some, generator)
     return Matched(
         tuple(member.matcher(texts.whitening) for member in network.members),  # type: ignore[operator]
         network.align.alignment(texts.token_view, texts.places),

@@ -29,9 +29,10 @@ _LENGTH = 24.0
 
 
 class Drop(nn.Module):
-    """Dropout that can draw from a generator of its own: fits that run beside one another would draw from one."""
+    """Dropout that can draw from a generator of its own: fits that run beside one another would share torch's."""
 
     def __init__(self, share: float) -> None:
+        """``share`` of the values is dropped; the generator is torch's own until `draw_from`."""
         super().__init__()
         self.share = share
         self.generator: torch.Generator | None = None

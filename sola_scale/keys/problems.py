@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_BLOCK = 512
+_BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
