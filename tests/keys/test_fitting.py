@@ -136,7 +136,7 @@ def test_progress_of_a_reading_is_told_by_its_caller(backbone):
 
 def test_questions_of_too_few_relations_are_refused():
     """What is fitted must be tried on relations it has not met."""
-    pairs = [Pairs(prompt=f"a {n}", paraphrases=(f"b {n}",), relation="one") for n in range(40)]
+    pairs = [Pairs(prompt=f"{n} 0 0", paraphrases=(f"{n} 0 1",), relation="one") for n in range(40)]
     corpus = corpus_of(pairs)
     with pytest.raises(CalibrationError, match="relations"):
         synthetic.fit(corpus, synthetic.views_of(corpus))
