@@ -1,5 +1,7 @@
 """Matchers: fitted with torch, used as plain arrays."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -108,11 +110,13 @@ def test_fits_beside_one_another_are_those_one_after_the_other(texts, examples):
 
 def test_what_goes_wrong_in_one_fit_stops_the_others(texts, examples, monkeypatch):
     """The error is raised, and no other fit is brought to its end."""
-    ended = []
+    begun, ended = threading.Event(), []
 
     def train(network, some, generator):
         if len(some.query_Q) < len(examples.query_Q):
+            assert begun.wait(60)
             raise ArithmeticError
+        begun.set()
         try:
             for _ in range(100_000):
                 _train(network, some, generator)
