@@ -3,7 +3,7 @@
 Shape legend: E edits, Q queries, k candidates, V views, D width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sola_scale.analysis.cache import ViewCache
 from sola_scale.analysis.trial import NOBODY, Pool, Trial
 from sola_scale.keys import Calibration, Keys
+from sola_scale.keys.blocks import blocks, over_blocks
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -76,7 +77,7 @@ class Contest:
         keys_ER = self._edit_keys_ER[:count]
         picked = np.random.default_rng(0).permutation(count)[:sample]
         out = np.empty(len(picked), dtype=np.float32)
-        for block in _blocks(len(picked)):
+        for block in blocks(len(picked), _BLOCK):
             cosine_BE = keys_ER[picked[block]] @ keys_ER.T
             cosine_BE[np.arange(len(cosine_BE)), picked[block]] = -1
             out[block] = _distance(cosine_BE.max(axis=1))
@@ -104,7 +105,7 @@ class Contest:
                     np.ones(place_Qk[block].shape, dtype=np.bool_),
                     candidate_Qk[block],
                 )
-                for block in _blocks(len(pool))
+                for block in blocks(len(pool), _BLOCK)
             ]
         )
         right_Qk = (self._facts[candidate_Qk] == pool.facts[:, None]) & (pool.facts[:, None] != NOBODY)
@@ -125,7 +126,7 @@ class Contest:
         head = self.calibration.retrieval
         place = early.views.index(self.calibration.views[head.view])
         parts = []
-        for block in _blocks(len(texts), 4096):
+        for block in blocks(len(texts), 4096):
             padded = np.zeros(
                 (len(views_NVD[block]), len(self.calibration.views), views_NVD.shape[-1]), np.float32
             )
@@ -137,7 +138,7 @@ class Contest:
     def _keys(self, texts: Sequence[str], label: str) -> Keys:
         views_NVD = self._late.get(texts, lambda done, total: self._progress(label, done, total))
         parts = [
-            self.calibration.keys(views_NVD[block].astype(np.float32)) for block in _blocks(len(texts), 2048)
+            self.calibration.keys(views_NVD[block].astype(np.float32)) for block in blocks(len(texts), 2048)
         ]
         sizes = self.calibration.retrieval_dim, self.calibration.verification_dim
         return Keys(
@@ -151,24 +152,22 @@ class Contest:
 
 
 def _nearest(query_QR: Floats, keys_ER: Floats, k: int) -> tuple[Ints, Floats]:
-    candidate_Qk = np.empty((len(query_QR), k), dtype=np.int64)
-    distance_Qk = np.empty((len(query_QR), k), dtype=np.float32)
     halves_E = 0.5 * (keys_ER**2).sum(axis=1)
-    for block in _blocks(len(query_QR)):
+
+    def nearest(block: slice) -> tuple[Ints, Floats]:
         closeness_BE = query_QR[block] @ keys_ER.T - halves_E
         top_Bk = np.argpartition(-closeness_BE, k - 1, axis=1)[:, :k]
         # rounding to float16 leaves lengths a little off one, and the expanded form cancels: subtract
         apart_Bk = np.linalg.norm(query_QR[block, None] - keys_ER[top_Bk], axis=2)
         order_Bk = np.argsort(apart_Bk, axis=1, kind="stable")
-        candidate_Qk[block] = np.take_along_axis(top_Bk, order_Bk, axis=1)
-        distance_Qk[block] = np.take_along_axis(apart_Bk, order_Bk, axis=1)
+        return np.take_along_axis(top_Bk, order_Bk, axis=1), np.take_along_axis(apart_Bk, order_Bk, axis=1)
+
+    found = over_blocks(nearest, len(query_QR), _BLOCK)
+    candidate_Qk = np.concatenate([np.zeros((0, k), np.int64), *(candidates for candidates, _ in found)])
+    distance_Qk = np.concatenate([np.zeros((0, k), np.float32), *(apart for _, apart in found)])
     return candidate_Qk, distance_Qk
 
 
 def _distance(cosine: Floats) -> Floats:
     distance: Floats = np.sqrt(np.maximum(2 - 2 * cosine, 0)).astype(np.float32)
     return distance
-
-
-def _blocks(count: int, size: int = _BLOCK) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))

@@ -1,7 +1,8 @@
 """A base model with its tokenizer, made ready for editing: loaded, frozen, described, fingerprinted."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Backbone:
     """Where its parts are."""
     spelling: Spelling
     """How its tokens make up words."""
+    _tokenizing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -59,8 +61,15 @@ class Backbone:
 
     def encode(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokenize a batch, padded on the left: ``(ids_BT, mask_BT)`` on the model's device."""
-        batch = self.tokenizer(list(prompts), return_tensors="pt", padding=True)
+        # how a tokenizer pads is its own state: another thread must not change it meanwhile
+        with self._tokenizing:
+            batch = self.tokenizer(list(prompts), return_tensors="pt", padding=True)
         return batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device)
+
+    def lengths(self, prompts: Sequence[str]) -> list[int]:
+        """How many tokens each prompt has."""
+        with self._tokenizing:
+            return [len(tokens) for tokens in self.tokenizer(list(prompts))["input_ids"]]
 
 
 def load_backbone(

@@ -14,6 +14,7 @@ from sola_scale.backbone.reading import TOKENS, WORDS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.alignment import Alignment
 from sola_scale.keys.calibration import Calibration
+from sola_scale.keys.consistency import fit_together
 from sola_scale.keys.cross_encoder import Adapter, Blend, CrossEncoder
 from sola_scale.keys.encoder import Encoder
 from sola_scale.keys.heads import Head
@@ -93,9 +94,12 @@ def unpack(data: bytes) -> Calibration:
             raise CalibrationError(
                 f"calibration format {described['format']} is not known; this version reads {_WITHOUT_CROSS_ENCODER} and {FORMAT}: {fix}"
             )
-        return _assemble(described, tensors)
+        calibration = _assemble(described, tensors)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise CalibrationError(f"the calibration is damaged: {error}") from error
+    if not fit_together(calibration):
+        raise CalibrationError("the calibration is damaged: its arrays do not fit together")
+    return calibration
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
@@ -198,7 +202,7 @@ def _dtype_of(name: str) -> np.dtype[Any]:
 def _matcher(tensors: Tensors, number: int, places: list[int]) -> Matcher:
     arrays = {name: tensors[f"encoder.{number}.{name}"] for name in _ENCODER}
     pair = _scorer(tensors, f"pair.{number}")
-    if pair is None or arrays["outer_Z"].ndim != 1:
+    if pair is None:
         raise CalibrationError("the calibration is damaged: a matcher is not whole")
     return Matcher(encoder=Encoder(views=tuple(map(int, places)), **arrays), pair=pair)
 

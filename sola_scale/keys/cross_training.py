@@ -5,6 +5,7 @@ R rank.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sola_scale.backbone import Backbone
@@ -161,11 +163,16 @@ class _Network:
 
     def loss(self, sequences: Sequence[Sequence[int]], label_B: Tensor) -> Tensor:
         """Mean log loss of a step."""
-        with reduced(self._lower.device.type):
+        with reduced(self._lower.device.type), self._attention():
             states_BD = self._lower.last_states(sequences)
         logit_B = self._head(states_BD.to(self._lower.device))[:, 0]
         smoothed_B = label_B.to(logit_B) * (1 - 2 * _SMOOTHING) + _SMOOTHING
         return binary_cross_entropy_with_logits(logit_B, smoothed_B)
+
+    def _attention(self) -> AbstractContextManager[None]:
+        # the gradient of flash attention took a fifth of a step on a CPU: for sequences so short plain products are four times as fast
+        on_cpu = self._lower.device.type == "cpu"
+        return sdpa_kernel(SDPBackend.MATH) if on_cpu else nullcontext()
 
     def trained(self) -> Trained:
         """The plain arrays."""

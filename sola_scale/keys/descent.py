@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sola_scale.keys.blocks import carry_on
+
 
 class Descent:
     """AdamW with a rate that rises and falls once (Smith and Topin 2018); call it with the loss of each step."""
@@ -35,7 +37,12 @@ class Descent:
         self._clip = clip
 
     def __call__(self, loss: Tensor) -> None:
-        """One step down."""
+        """One step down.
+
+        Raises:
+            CancelledError: in a worker whose results nobody wants any more.
+        """
+        carry_on()
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self._clip is not None:

@@ -14,6 +14,7 @@ from sola_scale.backbone import Backbone, View, capture_views, fingerprint
 from sola_scale.backbone.reading import TOKEN_DIGITS, TOKENS
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.alignment import spelled
+from sola_scale.keys.blocks import beside, blocks, over_blocks
 from sola_scale.keys.calibration import Calibration
 from sola_scale.keys.corpus import ASKED, Corpus, corpus_of
 from sola_scale.keys.cross_fitting import with_cross_encoder
@@ -50,16 +51,21 @@ def capture_all(
     progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
     """Views of many texts, ``[N, V, D]`` float32, run in batches of like length; ``progress(done, all)`` is told."""
-    lengths = [len(tokens) for tokens in backbone.tokenizer(list(texts))["input_ids"]]
+    lengths = backbone.lengths(texts)
     order = sorted(range(len(texts)), key=lengths.__getitem__)
     width = backbone.architecture.width
     views_NVD = np.zeros((len(texts), len(views), width), dtype=np.float32)
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
+
+    def capture(block: slice) -> None:
+        places = order[block]
         captured: torch.Tensor = capture_views(backbone, [texts[place] for place in places], views)
         views_NVD[places] = captured.float().cpu().numpy()
+
+    # a GPU runs one batch after the other, whoever asks
+    workers = None if backbone.device.type == "cpu" else 1
+    for done, _ in enumerate(beside(capture, blocks(len(order), batch_size), workers=workers), start=1):
         if progress is not None:
-            progress(start + len(places), len(order))
+            progress(min(done * batch_size, len(order)), len(order))
     return views_NVD
 
 
@@ -186,6 +192,10 @@ def _texts(
 def _check(corpus: Corpus, false_fire: float, folds: int) -> None:
     if not 0 < false_fire < 1:
         raise CalibrationError(f"the false-fire rate must lie between 0 and 1, not {false_fire}")
+    if len(np.unique(corpus.relation_N)) < folds:
+        raise CalibrationError(
+            f"questions of at least {folds} relations are needed: what is fitted is tried on those it has not met"
+        )
     asked = corpus.question_N[corpus.role_N == ASKED]
     paraphrased = int((np.unique(asked, return_counts=True)[1] > 1).sum())
     if paraphrased < 10 * folds:
@@ -197,9 +207,9 @@ def _check(corpus: Corpus, false_fire: float, folds: int) -> None:
 
 def _retrieve(retrieval: Head, views_NVD: NDArray[np.floating]) -> Floats:
     """Retrieval vectors as they lie in a store."""
-    blocks = [
-        retrieval(views_NVD[start : start + _BLOCK].astype(np.float32)).astype(np.float16)
-        for start in range(0, len(views_NVD), _BLOCK)
-    ]
-    stored: Floats = np.concatenate(blocks).astype(np.float32)
-    return stored
+
+    def stored(block: slice) -> NDArray[np.float16]:
+        return retrieval(views_NVD[block].astype(np.float32)).astype(np.float16)
+
+    found: Floats = np.concatenate(over_blocks(stored, len(views_NVD), _BLOCK)).astype(np.float32)
+    return found

@@ -7,18 +7,18 @@ Shape legend: N texts, V views, D width, Q problems, k candidates, G given simil
 directions.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys.alignment import FEATURES
+from sola_scale.keys.blocks import over_blocks
 from sola_scale.keys.corpus import ASKED, Corpus
 from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.evidence import listwise_features, match, rivalry, verdict
 from sola_scale.keys.lexicon import NAMES_COVERED, Lexicon, Words
-from sola_scale.keys.matching import Examples, Matched, Texts, fit_matchers
+from sola_scale.keys.matching import Examples, Fit, Matched, Texts, fit_matchers
 from sola_scale.keys.pairs import KINDS
 from sola_scale.keys.perceptron import fit_perceptron
 from sola_scale.keys.problems import Problems
@@ -62,10 +62,13 @@ def fit_judgement(
     fold_Q = _folds(corpus, problems, folds, seed)
     logit_Qk = np.empty(problems.label_Qk.shape, np.float32)
     features_QkF = np.empty((*logit_Qk.shape, 2 * (2 + given_QkG.shape[-1] + FEATURES)), np.float32)
+    # the longest fit begins first
+    every = Fit(np.ones_like(problems.known_Q), members=MEMBERS, seed=seed + folds)
+    without = [Fit(fold_Q != fold, members=1, seed=seed + fold) for fold in range(folds)]
+    matched, *seen = fit_matchers(texts, examples, [every, *without])
     for fold in range(folds):
         held_Q = fold_Q == fold
-        seen = fit_matchers(texts, examples.only(~held_Q), members=1, seed=seed + fold)
-        logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen, examples.only(held_Q), views_NVD)
+        logit_Qk[held_Q], features_QkF[held_Q] = _evidence(seen[fold], examples.only(held_Q), views_NVD)
     listed = _Listed(features_QkF, problems.label_Qk, weight_Qk)
     doubts = Doubts(
         query_Q=problems.query_Q,
@@ -82,19 +85,19 @@ def fit_judgement(
     )
     unknown_Q, best_Q = ~doubts.known_Q, sigmoid(doubts.verdict_Qk).max(axis=1)
     threshold = choose_threshold(best_Q[unknown_Q], doubts.role_Q[unknown_Q], false_fire)
-    matched = fit_matchers(texts, examples, members=MEMBERS, seed=seed + folds)
     return Judgement(matched, listed.fit(seed), threshold, doubts)
 
 
 def given_of(problems: Problems, words: Words, lexicon: Lexicon) -> Floats:
     """What is known of candidates beside encodings: retrieval cosine, then the likeness of the words, ``[Q, k, G]``."""
-    parts = []
-    for block in _blocks(len(problems)):
+
+    def given(block: slice) -> Floats:
         query = words.at(problems.query_Q[block]).at(_ALL, None)
         likeness = lexicon.likeness(query, words.at(problems.candidate_Qk[block]))
         cosine_Qk1 = (1 - 0.5 * problems.distance_Qk[block] ** 2)[..., None]
-        parts.append(np.concatenate([cosine_Qk1, likeness], axis=-1).astype(np.float32))
-    return np.concatenate(parts)
+        return np.concatenate([cosine_Qk1, likeness], axis=-1).astype(np.float32)
+
+    return np.concatenate(over_blocks(given, len(problems), _BLOCK))
 
 
 def choose_threshold(best_Q: Floats, role_Q: Ints, false_fire: float) -> float:
@@ -154,13 +157,15 @@ def _folds(corpus: Corpus, problems: Problems, folds: int, seed: int) -> Ints:
 
 def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """Pair logits and listwise features of problems."""
-    logits, features = [], []
     (matcher,), align = matched
     encoded_NZ = np.concatenate(
-        [matcher.encoder(views_NVD[block].astype(np.float32)) for block in _blocks(len(views_NVD))]
+        over_blocks(
+            lambda block: matcher.encoder(views_NVD[block].astype(np.float32)), len(views_NVD), _BLOCK
+        )
     )
     digits_NT = views_NVD[:, align.view, : align.dim]
-    for block in _blocks(len(examples.query_Q)):
+
+    def evidence_of(block: slice) -> tuple[Floats, Floats]:
         query_Q, candidate_Qk = examples.query_Q[block], examples.candidate_Qk[block]
         query_tokens = align.read(digits_NT[query_Q]).at(_ALL, None)
         aligned_QkF = align.likeness(query_tokens, align.read(digits_NT[candidate_Qk]))
@@ -172,13 +177,10 @@ def _evidence(matched: Matched, examples: Examples, views_NVD: NDArray[np.floati
         )
         groups_Qk = np.broadcast_to(np.arange(candidate_Qk.shape[1]), candidate_Qk.shape)
         rivals_Qkk = rivalry(evidence.among_Bkk, groups_Qk, np.ones(candidate_Qk.shape, np.bool_))
-        logits.append(evidence.logit_Bk)
-        features.append(listwise_features(evidence, rivals_Qkk))
+        return evidence.logit_Bk, listwise_features(evidence, rivals_Qkk)
+
+    logits, features = zip(*over_blocks(evidence_of, len(examples.query_Q), _BLOCK), strict=True)
     return np.concatenate(logits), np.concatenate(features)
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 def _judged_out_of_fold(logit_Qk: Floats, listed: _Listed, fold_Q: Ints, seed: int) -> Floats:

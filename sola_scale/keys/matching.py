@@ -4,6 +4,7 @@ Shape legend: N texts, E views read, P directions kept of a view, Q problems, k 
 similarities, T token places.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from sola_scale.keys.alignment import FEATURES, Alignment, Spelled
+from sola_scale.keys.blocks import beside
 from sola_scale.keys.descent import Descent
 from sola_scale.keys.matcher import Matcher
-from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, reduced
+from sola_scale.keys.network import AlignmentNetwork, MatcherNetwork, draw_from, reduced
 from sola_scale.keys.scorer import Bools, Floats, Ints
 from sola_scale.keys.teaching import Lessons, teach
 from sola_scale.keys.whitening import Whitening
@@ -82,19 +84,38 @@ class Matched(NamedTuple):
     """What they share."""
 
 
-def fit_matchers(texts: Texts, examples: Examples, *, members: int, seed: int) -> Matched:
-    """Fit some matchers, and one alignment for all, by weighted log loss; equal input and seed give equal arrays."""
-    threads = torch.get_num_threads()
-    # Products of so few numbers are not worth sharing: threads would wait for one another.
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
-            network = _Network(texts, examples.given_QkG.shape[-1], members)
-            network.teach(_asked(texts.lessons, examples))
-            _train(network, examples, torch.Generator().manual_seed(seed))
-    finally:
-        torch.set_num_threads(threads)
+class Fit(NamedTuple):
+    """Some matchers to fit."""
+
+    keep_Q: Bools
+    """The problems that they are fitted on."""
+    members: int
+    """How many, over one alignment."""
+    seed: int
+    """What first weights, order and dropout are drawn from."""
+
+
+def fit_matchers(texts: Texts, examples: Examples, fits: Sequence[Fit]) -> list[Matched]:
+    """Fit matchers, and the alignments they share, by weighted log loss; equal input and seeds give equal arrays.
+
+    Fits run beside one another, and the first ones begin first.
+    """
+    given = examples.given_QkG.shape[-1]
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        networks = [_network(texts, given, fit) for fit in fits]
+    return list(beside(lambda both: _fitted(texts, examples, *both), zip(networks, fits, strict=True)))
+
+
+def _network(texts: Texts, given: int, fit: Fit) -> "_Network":
+    torch.manual_seed(fit.seed)
+    return _Network(texts, given, fit.members)
+
+
+def _fitted(texts: Texts, examples: Examples, network: "_Network", fit: Fit) -> Matched:
+    generator, some = torch.Generator().manual_seed(fit.seed), examples.only(fit.keep_Q)
+    draw_from(generator, network)
+    network.teach(_asked(texts.lessons, some), generator)
+    _train(network, some, generator)
     return Matched(
         tuple(member.matcher(texts.whitening) for member in network.members),  # type: ignore[operator]
         network.align.alignment(texts.token_view, texts.places),
@@ -120,14 +141,14 @@ class _Network(nn.Module):
         )
         self._shares = [1.0] * members
 
-    def teach(self, lessons: Lessons) -> None:
+    def teach(self, lessons: Lessons, generator: torch.Generator) -> None:
         """Teach encoders, if there are lessons, and choose how fast each is fitted on."""
         if (lessons.relation_N < 0).all():
             return
         for place, member in enumerate(self.members):
             share = self._shares[place] = _TAUGHT_RATES[place % len(_TAUGHT_RATES)]
             if share < 1:
-                teach(member.encode, self._white_NEP, lessons)  # type: ignore[arg-type]
+                teach(member.encode, self._white_NEP, lessons, generator)  # type: ignore[arg-type]
             member.encode.requires_grad_(share > 0)
 
     def train(self, mode: bool = True) -> "_Network":

@@ -28,13 +28,37 @@ _LENGTH = 24.0
 """Length to which embeddings are brought: about the square root of the default model's width."""
 
 
+class Drop(nn.Module):
+    """Dropout that can draw from a generator of its own: fits that run beside one another would share torch's."""
+
+    def __init__(self, share: float) -> None:
+        """``share`` of the values is dropped; the generator is torch's own until `draw_from`."""
+        super().__init__()
+        self.share = share
+        self.generator: torch.Generator | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Put some values to 0 and scale the others up, in training."""
+        if not self.training:
+            return values
+        kept = torch.empty_like(values).bernoulli_(1 - self.share, generator=self.generator)
+        return values * kept.div_(1 - self.share)
+
+
+def draw_from(generator: torch.Generator, network: nn.Module) -> None:
+    """Let all dropout of a network draw from ``generator``."""
+    for module in network.modules():
+        if isinstance(module, Drop):
+            module.generator = generator
+
+
 class EncoderNetwork(nn.Module):
     """The trainable form of an encoder."""
 
     def __init__(self, views: int, directions: int) -> None:
         super().__init__()
         self.project_EPK = nn.Parameter(torch.randn(views, directions, KEPT) / directions**0.5)
-        self.drop = nn.Dropout(_DROPOUT)
+        self.drop = Drop(_DROPOUT)
         self.inner, self.outer = nn.Linear(views * KEPT, INNER), nn.Linear(INNER, ENCODING)
 
     def forward(self, white_MEP: Tensor) -> Tensor:
@@ -42,7 +66,7 @@ class EncoderNetwork(nn.Module):
         projected_MEK = torch.einsum("mep,epk->mek", white_MEP, self.project_EPK)
         if self.training:
             # A whole view at a time: none may become the only one that is looked at.
-            kept_ME1 = torch.rand(*projected_MEK.shape[:2], 1) > _VIEW_DROPOUT
+            kept_ME1 = torch.rand(*projected_MEK.shape[:2], 1, generator=self.drop.generator) > _VIEW_DROPOUT
             projected_MEK = projected_MEK * kept_ME1
         normal_MF = layer_norm(projected_MEK.flatten(1), [projected_MEK[0].numel()], eps=EPSILON)
         hidden_MH = torch.relu(self.inner(self.drop(normal_MF)))
@@ -73,7 +97,7 @@ class MatcherNetwork(nn.Module):
         self.layers = nn.ModuleList(
             nn.Linear(wide, narrow) for wide, narrow in zip(widths, (*HIDDEN, 1), strict=True)
         )
-        self.pair_drop = nn.Dropout(_PAIR_DROPOUT)
+        self.pair_drop = Drop(_PAIR_DROPOUT)
 
     def forward(self, white_MEP: Tensor, place_Bj: Tensor, given_BkG: Tensor) -> Tensor:
         """Logit of every candidate ``[B, k]``; ``place_Bj`` says which text is the query, and which the candidates."""
@@ -110,7 +134,7 @@ class AlignmentNetwork(nn.Module):
         """``embedding_ND`` as `level` gives it."""
         super().__init__()
         self.embedding_ND = embedding_ND
-        self.drop = nn.Dropout(_TOKEN_DROPOUT)
+        self.drop = Drop(_TOKEN_DROPOUT)
         self.vector, self.weight = (
             nn.Linear(embedding_ND.shape[1], ALIGNED),
             nn.Linear(embedding_ND.shape[1], 1),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sola_scale.errors import CalibrationError
+from sola_scale.keys.blocks import beside
 from sola_scale.keys.descent import Descent
 from sola_scale.keys.scorer import Floats, Perceptron
 
@@ -44,13 +45,10 @@ def fit_perceptron(
         torch.from_numpy(labels_N.astype(np.float32)),
         torch.from_numpy(np.ones(len(labels_N), np.float32) if weights_N is None else weights_N),
     )
-    # Products of so few numbers are not worth sharing: threads would wait for one another.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        members = [_fit_member(*examples, seed=seed + member) for member in range(MEMBERS)]
-    finally:
-        torch.set_num_threads(threads)
+    seeds = range(seed, seed + MEMBERS)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        networks = [_network(features_NF.shape[1], one) for one in seeds]
+    members = list(beside(lambda both: _fit_member(*examples, *both), zip(networks, seeds, strict=True)))
     depth = len(HIDDEN) + 1
     return Perceptron(
         mean_F=mean_F,
@@ -78,31 +76,29 @@ def _biases(biases: list[Floats], layer: int) -> Floats:
 
 
 def _fit_member(
-    features_NF: Tensor, labels_N: Tensor, weights_N: Tensor, *, seed: int
+    features_NF: Tensor, labels_N: Tensor, weights_N: Tensor, network: nn.Sequential, seed: int
 ) -> list[tuple[Floats, Floats]]:
     """Adam with a rate that rises and falls once (Smith and Topin 2017); weight and bias by layer."""
     batch = min(_BATCH, len(labels_N))
     per_epoch = -(-len(labels_N) // batch)
     epochs = int(np.clip(-(-_STEPS // per_epoch), *_EPOCHS))
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(seed)
-        network = _network(features_NF.shape[1])
-        group = {"params": [*network.parameters()], "lr": _RATE}
-        descend = Descent([group], steps=epochs * per_epoch, decay=_DECAY)
-        for _ in range(epochs):
-            for rows_B in torch.split(torch.randperm(len(labels_N), generator=generator), batch):
-                logit_B = network(features_NF[rows_B])[:, 0]
-                descend(
-                    nn.functional.binary_cross_entropy_with_logits(
-                        logit_B, labels_N[rows_B], weight=weights_N[rows_B]
-                    )
+    group = {"params": [*network.parameters()], "lr": _RATE}
+    descend = Descent([group], steps=epochs * per_epoch, decay=_DECAY)
+    for _ in range(epochs):
+        for rows_B in torch.split(torch.randperm(len(labels_N), generator=generator), batch):
+            logit_B = network(features_NF[rows_B])[:, 0]
+            descend(
+                nn.functional.binary_cross_entropy_with_logits(
+                    logit_B, labels_N[rows_B], weight=weights_N[rows_B]
                 )
+            )
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     return [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in linear]
 
 
-def _network(features: int) -> nn.Sequential:
+def _network(features: int, seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
     widths = [features, *HIDDEN]
     layers: list[nn.Module] = []
     for wide, narrow in itertools.pairwise(widths):

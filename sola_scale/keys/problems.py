@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sola_scale.keys.blocks import over_blocks
 from sola_scale.keys.corpus import ASKED, Corpus
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_BLOCK = 512
+_BLOCK = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,20 +72,22 @@ def _nearest(
     corpus: Corpus, retrieval_NR: Floats, queries_Q: Ints, edits_E: Ints, *, k: int, known: bool
 ) -> Problems:
     k = min(k, len(edits_E))
-    candidate_Qk = np.zeros((len(queries_Q), k), dtype=np.int64)
-    cosine_Qk = np.zeros((len(queries_Q), k), dtype=np.float32)
     edit_keys_RE = retrieval_NR[edits_E].T
-    for start in range(0, len(queries_Q), _BLOCK):
-        block = slice(start, start + _BLOCK)
+
+    def nearest(block: slice) -> tuple[Ints, Floats]:
         cosine_BE = retrieval_NR[queries_Q[block]] @ edit_keys_RE
         same_BE = corpus.question_N[queries_Q[block], None] == corpus.question_N[edits_E]
         if not known:
-            cosine_BE = np.where(same_BE, np.float32(-2), cosine_BE)
+            cosine_BE[same_BE] = -2
         top_Bk = np.argpartition(-cosine_BE, k - 1, axis=1)[:, :k]
         cosine_Bk = np.take_along_axis(cosine_BE, top_Bk, axis=1)
         order_Bk = np.argsort(-cosine_Bk, axis=1, kind="stable")
-        candidate_Qk[block] = edits_E[np.take_along_axis(top_Bk, order_Bk, axis=1)]
-        cosine_Qk[block] = np.take_along_axis(cosine_Bk, order_Bk, axis=1)
+        nearest_Bk = edits_E[np.take_along_axis(top_Bk, order_Bk, axis=1)]
+        return nearest_Bk, np.take_along_axis(cosine_Bk, order_Bk, axis=1)
+
+    found = over_blocks(nearest, len(queries_Q), _BLOCK)
+    candidate_Qk = np.concatenate([np.zeros((0, k), np.int64), *(candidate for candidate, _ in found)])
+    cosine_Qk = np.concatenate([np.zeros((0, k), np.float32), *(cosine for _, cosine in found)])
     return Problems(
         query_Q=queries_Q,
         candidate_Qk=candidate_Qk,

@@ -51,33 +51,45 @@ def lessons_of(corpus: Corpus) -> Lessons:
     return Lessons(number_C[place_N], kind_C[taught_C])
 
 
-def teach(encoder: EncoderNetwork, white_NEP: Tensor, lessons: Lessons) -> None:
+def teach(encoder: EncoderNetwork, white_NEP: Tensor, lessons: Lessons, generator: torch.Generator) -> None:
     """Fit an encoder by the log loss of a text's relation among those of its kind; leave it as it is without lessons.
 
-    Its encodings have unit variance then.
+    Its encodings have unit variance then. Order and first weights are drawn from ``generator``.
     """
     learnt_M = torch.from_numpy(np.flatnonzero(lessons.relation_N >= 0))
     if not len(learnt_M):
         return
     relation_N, kind_C = (torch.from_numpy(np.ascontiguousarray(part)) for part in lessons)
-    _train(encoder, white_NEP, relation_N, kind_C, learnt_M)
+    _train(encoder, white_NEP, (relation_N, kind_C, learnt_M), generator)
     _level(encoder, white_NEP, learnt_M)
 
 
 def _train(
-    encoder: EncoderNetwork, white_NEP: Tensor, relation_N: Tensor, kind_C: Tensor, learnt_M: Tensor
+    encoder: EncoderNetwork,
+    white_NEP: Tensor,
+    lessons: tuple[Tensor, Tensor, Tensor],
+    generator: torch.Generator,
 ) -> None:
+    relation_N, kind_C, learnt_M = lessons
     apart_YC = (kind_C != torch.arange(int(kind_C.max()) + 1)[:, None]) * _OUT_OF_KIND
-    tell = nn.Linear(ENCODING, len(kind_C))
+    tell = _linear(ENCODING, len(kind_C), generator)
     group = {"params": [*encoder.parameters(), *tell.parameters()], "lr": _RATE}
     descend = Descent([group], steps=_EPOCHS * -(-len(learnt_M) // _BATCH), decay=_DECAY)
     encoder.train()
     for _ in range(_EPOCHS):
-        for rows_M in torch.split(learnt_M[torch.randperm(len(learnt_M))], _BATCH):
+        for rows_M in torch.split(learnt_M[torch.randperm(len(learnt_M), generator=generator)], _BATCH):
             asked_M = relation_N[rows_M]
             with reduced():
                 logit_MC = tell(encoder(white_NEP[rows_M].float()))
             descend(nn.functional.cross_entropy(logit_MC.float() + apart_YC[kind_C[asked_M]], asked_M))
+
+
+def _linear(wide: int, narrow: int, generator: torch.Generator) -> nn.Linear:
+    """As torch starts one, from a generator of one's own."""
+    layer = nn.Linear(wide, narrow, device="meta").to_empty(device="cpu")
+    for part in layer.parameters():
+        nn.init.uniform_(part, -(wide**-0.5), wide**-0.5, generator=generator)
+    return layer
 
 
 @torch.no_grad()

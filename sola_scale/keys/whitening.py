@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sola_scale.keys.blocks import over_blocks
 from sola_scale.keys.encoder import project
 from sola_scale.keys.heads import parting_directions
 from sola_scale.keys.scorer import Floats, Ints
 
 DIRECTIONS = 192
 """Directions kept of a view: the further ones part relations hardly any better."""
+_BLOCK = 1024
 _SAMPLE = 100_000
 """Texts that they are found on at most."""
 _FARTHEST = 99
@@ -49,12 +51,11 @@ class Whitening:
         centres, matrices = zip(*found, strict=True)
         return Whitening(places=tuple(places), centre_ED=np.stack(centres), matrix_EDP=np.stack(matrices))
 
-    def __call__(self, views_NVD: NDArray[np.floating], *, block: int = 4096) -> Tensor:
+    def __call__(self, views_NVD: NDArray[np.floating]) -> Tensor:
         """Whiten ``[N, V, D]`` to ``[N, E, P]`` in half precision."""
-        parts = []
-        for start in range(0, len(views_NVD), block):
-            white_NEP = project(
-                views_NVD[start : start + block], self.places, self.centre_ED, self.matrix_EDP
-            )
-            parts.append(torch.from_numpy(white_NEP.clip(-_FARTHEST, _FARTHEST).astype(np.float16)))
-        return torch.cat(parts)
+
+        def whiten(block: slice) -> Tensor:
+            white_NEP = project(views_NVD[block], self.places, self.centre_ED, self.matrix_EDP)
+            return torch.from_numpy(white_NEP.clip(-_FARTHEST, _FARTHEST).astype(np.float16))
+
+        return torch.cat(over_blocks(whiten, len(views_NVD), _BLOCK))

@@ -49,6 +49,26 @@ def test_an_alignment_that_does_not_fit_is_refused(calibration):
             Calibration.from_bytes(dataclasses.replace(calibration, alignment=damaged).to_bytes())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"encoder.0.{name}" for name in codec._ENCODER),
+        *("pair.0.mean", "pair.0.scale", "pair.0.0.weight", "pair.0.1.bias", "pair.0.2.weight"),
+        *("listwise.mean", "listwise.1.weight", "listwise.2.bias", "head.0.centre"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(calibration, name):
+    """An array that is one number too short, or has no axes, is found out when it is read, not in use."""
+    data = calibration.to_bytes()
+    tensors, described = load(data), json.dumps(codec._metadata(data), sort_keys=True)
+    whole = tensors[name]
+    cut = [whole.take(range(length - 1), axis) for axis, length in enumerate(whole.shape)]
+    for damaged in (*cut, whole.flat[0].reshape(())):
+        tensors[name] = np.ascontiguousarray(damaged).reshape(damaged.shape)
+        with pytest.raises(CalibrationError):
+            Calibration.from_bytes(save(tensors, metadata={codec._META: described}))
+
+
 def test_bytes_are_deterministic(calibration):
     """Packing twice gives equal bytes."""
     assert calibration.to_bytes() == calibration.to_bytes()

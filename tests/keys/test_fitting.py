@@ -1,14 +1,17 @@
 """Fitting: determinism, refusals, thresholds, and what a fit leaves."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
 
+from sola_scale.backbone import View
 from sola_scale.errors import CalibrationError
-from sola_scale.keys import Calibration, cross_fitting, matching, perceptron
+from sola_scale.keys import Calibration, Pairs, cross_fitting, matching, perceptron
 from sola_scale.keys.alignment import spelled
 from sola_scale.keys.corpus import ASKED, corpus_of
+from sola_scale.keys.cross_encoder import Blend
 from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.fitting import capture_all, fit_calibration
 from sola_scale.keys.judging import choose_threshold
@@ -118,11 +121,34 @@ def test_the_weights_and_roles_are_those_of_near_misses(small):
     np.testing.assert_array_equal(doubts.role_Q[given_Q != ASKED], given_Q[given_Q != ASKED])
 
 
+def test_progress_of_a_reading_is_told_by_its_caller(backbone):
+    """Counts rise to all texts, in the caller's thread, however many threads read."""
+    told = []
+    capture_all(
+        backbone,
+        [f"text {number}" for number in range(11)],
+        [View(0, "mean")],
+        batch_size=4,
+        progress=lambda *counts: told.append((*counts, threading.get_ident())),
+    )
+    assert told == [(done, 11, threading.get_ident()) for done in (4, 8, 11)]
+
+
+def test_questions_of_too_few_relations_are_refused():
+    """What is fitted must be tried on relations it has not met."""
+    pairs = [Pairs(prompt=f"{n} 0 0", paraphrases=(f"{n} 0 1",), relation="one") for n in range(40)]
+    corpus = corpus_of(pairs)
+    with pytest.raises(CalibrationError, match="relations"):
+        synthetic.fit(corpus, synthetic.views_of(corpus))
+
+
 @pytest.mark.usefixtures("hasty")
 def test_a_cross_encoder_is_fitted_with_the_keys(monkeypatch, backbone):
     """Fitting a calibration of a model with a cross-encoder gives one that, put on the model, reads doubtful prompts again."""
     monkeypatch.setattr(cross_fitting, "_FEWEST", 1)
     monkeypatch.setattr(cross_fitting, "DOUBT", (-9.0, 9.0))
+    # what was learnt of a dozen pairs need not hold for others, and would be refused
+    monkeypatch.setattr(cross_fitting, "_regression", lambda *_: Blend(0.5, 0.5, 0.0))
     pairs, steps = synthetic.pairs_of(subjects=10, relations=6), []
     fitted = fit_calibration(
         backbone, pairs, cross_encoder=True, training=lambda *counts: steps.append(counts)

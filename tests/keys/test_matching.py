@@ -1,18 +1,22 @@
 """Matchers: fitted with torch, used as plain arrays."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 from sola_scale.backbone.reading import DIGIT
+from sola_scale.keys import matching
 from sola_scale.keys.alignment import Spelled
 from sola_scale.keys.evidence import Evidence, listwise_features, rivalry, verdict
 from sola_scale.keys.matcher import compare, cosines
-from sola_scale.keys.matching import Examples, Texts, _asked, _Network, _train, fit_matchers
+from sola_scale.keys.matching import Examples, Fit, Texts, _asked, _Network, _train, fit_matchers
 from sola_scale.keys.teaching import Lessons
 from sola_scale.keys.whitening import Whitening
 
 TEXTS, VIEWS, WIDTH = 60, 3, 24
+ALL = np.ones(40, np.bool_)
 
 
 VOCABULARY = 30
@@ -79,7 +83,7 @@ def test_the_arrays_give_what_the_networks_gave(views, texts, examples):
 
 def test_the_same_seed_fits_the_same_matchers(texts, examples):
     """Equal input and seed give equal arrays, another seed others; members differ."""
-    first, again, other = (fit_matchers(texts, examples, members=2, seed=seed) for seed in (3, 3, 4))
+    (first,), (again,), (other,) = (fit_matchers(texts, examples, [Fit(ALL, 2, seed)]) for seed in (3, 3, 4))
     weights = [one.encoder.outer_HZ for fitted in (first, again, other) for one in fitted.matchers]
     np.testing.assert_array_equal(weights[0], weights[2])
     np.testing.assert_array_equal(first.alignment.vector_NA, again.alignment.vector_NA)
@@ -87,12 +91,55 @@ def test_the_same_seed_fits_the_same_matchers(texts, examples):
     assert (weights[0] != weights[1]).any()
 
 
+def test_fits_beside_one_another_are_those_one_after_the_other(texts, examples):
+    """What else is fitted at the time, and on how many threads, changes nothing."""
+    fits = [Fit(ALL, 2, 3), Fit(examples.query_Q % 3 > 0, 1, 4), Fit(ALL, 1, 5)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        beside = fit_matchers(texts, examples, fits)
+    finally:
+        torch.set_num_threads(threads)
+    alone = [fit_matchers(texts, examples, [fit])[0] for fit in fits]
+    for one, other in zip(beside, alone, strict=True):
+        np.testing.assert_array_equal(one.alignment.vector_NA, other.alignment.vector_NA)
+        for left, right in zip(one.matchers, other.matchers, strict=True):
+            np.testing.assert_array_equal(left.encoder.outer_HZ, right.encoder.outer_HZ)
+            np.testing.assert_array_equal(left.pair.weights[0], right.pair.weights[0])
+
+
+def test_what_goes_wrong_in_one_fit_stops_the_others(texts, examples, monkeypatch):
+    """The error is raised, and no other fit is brought to its end."""
+    begun, ended = threading.Event(), []
+
+    def train(network, some, generator):
+        if len(some.query_Q) < len(examples.query_Q):
+            assert begun.wait(60)
+            raise ArithmeticError
+        begun.set()
+        try:
+            for _ in range(100_000):
+                _train(network, some, generator)
+        finally:
+            ended.append("early")
+
+    monkeypatch.setattr(matching, "_train", train)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ArithmeticError):
+            fit_matchers(texts, examples, [Fit(ALL, 1, 0), Fit(examples.query_Q % 3 > 0, 1, 4)])
+    finally:
+        torch.set_num_threads(threads)
+    assert ended == ["early"]
+
+
 def test_members_come_by_their_encoders_in_three_ways(texts, examples):
     """The first is taught and fitted on, the second is not taught, the third is taught and left as it is."""
     torch.manual_seed(0)
     network = _Network(texts, 5, 3)
     before = [member.encode.outer.weight.clone() for member in network.members]
-    network.teach(texts.lessons)
+    network.teach(texts.lessons, torch.Generator().manual_seed(0))
     taught = [member.encode.outer.weight.clone() for member in network.members]
     assert [not torch.equal(*both) for both in zip(before, taught, strict=True)] == [True, False, True]
     _train(network, examples, torch.Generator().manual_seed(0))
@@ -108,11 +155,12 @@ def test_what_no_problem_asks_for_is_not_taught(texts, examples):
 
 
 def test_the_callers_random_state_and_threads_stay(texts, examples):
-    """Fitting draws from a stream of its own and gives the threads back."""
+    """Fitting draws from a stream of its own, in inference mode too, and gives the threads back."""
     torch.manual_seed(5)
     wanted, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(5)
-    fit_matchers(texts, examples, members=1, seed=0)
+    with torch.inference_mode():
+        fit_matchers(texts, examples, [Fit(ALL, 1, 0)])
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == threads
 

@@ -41,7 +41,7 @@ def test_what_is_taught_is_parted(encoder, white):
     """After teaching, encodings of unit variance lie with their relation, as they did not before."""
     relation = np.arange(TEXTS) % 4
     before = _parted(encoder, white, relation)
-    teach(encoder, white, Lessons(relation, np.zeros(4, np.int64)))
+    teach(encoder, white, Lessons(relation, np.zeros(4, np.int64)), torch.Generator())
     assert before < 0.8
     assert _parted(encoder, white, relation) > 0.95
     with torch.no_grad():
@@ -51,14 +51,14 @@ def test_what_is_taught_is_parted(encoder, white):
 def test_without_lessons_nothing_changes(encoder, white):
     """An encoder without a relation to learn stays as it is."""
     before = [part.clone() for part in encoder.parameters()]
-    teach(encoder, white, Lessons(np.full(TEXTS, -1), np.zeros(0, np.int64)))
+    teach(encoder, white, Lessons(np.full(TEXTS, -1), np.zeros(0, np.int64)), torch.Generator())
     assert all(torch.equal(*both) for both in zip(before, encoder.parameters(), strict=True))
 
 
 def test_relations_of_other_kinds_need_not_be_parted(encoder, white):
     """Two relations of two kinds may look the same: nobody asks both of one subject."""
     relation = np.arange(TEXTS) % 4
-    teach(encoder, white, Lessons(relation, np.array([0, 0, 1, 1])))
+    teach(encoder, white, Lessons(relation, np.array([0, 0, 1, 1])), torch.Generator())
     assert _parted(encoder, white, relation % 2) > 0.95 > _parted(encoder, white, relation)
 
 
