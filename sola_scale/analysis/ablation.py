@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from sola_scale.analysis.trial import Trial
 from sola_scale.backbone import View
+from sola_scale.keys.blocks import blocks
 from sola_scale.keys.heads import Head, fit_head
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Halves = NDArray[np.float16]
+
+_BLOCK = 256
 
 
 def ablate_views(
@@ -99,8 +102,7 @@ def _unit(rows_BVD: Floats) -> Floats:
 def _ranks(edits_EK: Floats, facts_E: Ints, queries_QK: Floats, facts_Q: Ints) -> dict[str, float]:
     first = top8 = 0
     squares_E = (edits_EK**2).sum(axis=1)
-    for start in range(0, len(queries_QK), 256):
-        block = slice(start, start + 256)
+    for block in blocks(len(queries_QK), _BLOCK):
         distance_BE = squares_E - 2 * queries_QK[block] @ edits_EK.T
         top_Bk = np.argpartition(distance_BE, 7, axis=1)[:, :8]
         best_B = np.take_along_axis(
@@ -113,8 +115,7 @@ def _ranks(edits_EK: Floats, facts_E: Ints, queries_QK: Floats, facts_Q: Ints) -
 
 def _nearest_l2(queries_QD: Floats, edits_ED: Floats) -> tuple[Ints, Floats]:
     nearest = np.empty(len(queries_QD), dtype=np.int64)
-    for start in range(0, len(queries_QD), 256):
-        block = slice(start, start + 256)
+    for block in blocks(len(queries_QD), _BLOCK):
         nearest[block] = ((edits_ED**2).sum(axis=1) - 2 * queries_QD[block] @ edits_ED.T).argmin(axis=1)
     # the expanded form cancels: the distance that is compared with the threshold is taken by subtraction
     distance: Floats = np.linalg.norm(queries_QD - edits_ED[nearest], axis=1)

@@ -152,19 +152,20 @@ class Contest:
 
 
 def _nearest(query_QR: Floats, keys_ER: Floats, k: int) -> tuple[Ints, Floats]:
+    candidate_Qk = np.empty((len(query_QR), k), dtype=np.int64)
+    distance_Qk = np.empty((len(query_QR), k), dtype=np.float32)
     halves_E = 0.5 * (keys_ER**2).sum(axis=1)
 
-    def nearest(block: slice) -> tuple[Ints, Floats]:
+    def nearest(block: slice) -> None:
         closeness_BE = query_QR[block] @ keys_ER.T - halves_E
         top_Bk = np.argpartition(-closeness_BE, k - 1, axis=1)[:, :k]
         # rounding to float16 leaves lengths a little off one, and the expanded form cancels: subtract
         apart_Bk = np.linalg.norm(query_QR[block, None] - keys_ER[top_Bk], axis=2)
         order_Bk = np.argsort(apart_Bk, axis=1, kind="stable")
-        return np.take_along_axis(top_Bk, order_Bk, axis=1), np.take_along_axis(apart_Bk, order_Bk, axis=1)
+        candidate_Qk[block] = np.take_along_axis(top_Bk, order_Bk, axis=1)
+        distance_Qk[block] = np.take_along_axis(apart_Bk, order_Bk, axis=1)
 
-    found = over_blocks(nearest, len(query_QR), _BLOCK)
-    candidate_Qk = np.concatenate([np.zeros((0, k), np.int64), *(candidates for candidates, _ in found)])
-    distance_Qk = np.concatenate([np.zeros((0, k), np.float32), *(apart for _, apart in found)])
+    over_blocks(nearest, len(query_QR), _BLOCK)
     return candidate_Qk, distance_Qk
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys import Calibration, Keys
+from sola_scale.keys.blocks import blocks
 from sola_scale.opening import current_calibration
 from sola_scale.store import LmdbStore, Store
 
@@ -68,11 +69,11 @@ def _nearest_rival(
     """The nearest key of another edit, and its distance."""
     squares_N = (keys_NR**2).sum(axis=1)
     rival = np.empty(len(picked), dtype=np.int64)
-    for start in range(0, len(picked), _BLOCK):
-        rows = picked[start : start + _BLOCK]
+    for block in blocks(len(picked), _BLOCK):
+        rows = picked[block]
         distance_BN = squares_N - 2 * keys_NR[rows] @ keys_NR.T
         distance_BN[owner_N[rows, None] == owner_N] = np.inf
-        rival[start : start + _BLOCK] = distance_BN.argmin(axis=1)
+        rival[block] = distance_BN.argmin(axis=1)
     distance: NDArray[np.float32] = np.linalg.norm(keys_NR[picked] - keys_NR[rival], axis=1)
     return rival, distance
 

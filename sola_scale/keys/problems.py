@@ -72,9 +72,11 @@ def _nearest(
     corpus: Corpus, retrieval_NR: Floats, queries_Q: Ints, edits_E: Ints, *, k: int, known: bool
 ) -> Problems:
     k = min(k, len(edits_E))
+    candidate_Qk = np.zeros((len(queries_Q), k), dtype=np.int64)
+    cosine_Qk = np.zeros((len(queries_Q), k), dtype=np.float32)
     edit_keys_RE = retrieval_NR[edits_E].T
 
-    def nearest(block: slice) -> tuple[Ints, Floats]:
+    def nearest(block: slice) -> None:
         cosine_BE = retrieval_NR[queries_Q[block]] @ edit_keys_RE
         same_BE = corpus.question_N[queries_Q[block], None] == corpus.question_N[edits_E]
         if not known:
@@ -82,12 +84,10 @@ def _nearest(
         top_Bk = np.argpartition(-cosine_BE, k - 1, axis=1)[:, :k]
         cosine_Bk = np.take_along_axis(cosine_BE, top_Bk, axis=1)
         order_Bk = np.argsort(-cosine_Bk, axis=1, kind="stable")
-        nearest_Bk = edits_E[np.take_along_axis(top_Bk, order_Bk, axis=1)]
-        return nearest_Bk, np.take_along_axis(cosine_Bk, order_Bk, axis=1)
+        candidate_Qk[block] = edits_E[np.take_along_axis(top_Bk, order_Bk, axis=1)]
+        cosine_Qk[block] = np.take_along_axis(cosine_Bk, order_Bk, axis=1)
 
-    found = over_blocks(nearest, len(queries_Q), _BLOCK)
-    candidate_Qk = np.concatenate([np.zeros((0, k), np.int64), *(candidate for candidate, _ in found)])
-    cosine_Qk = np.concatenate([np.zeros((0, k), np.float32), *(cosine for _, cosine in found)])
+    over_blocks(nearest, len(queries_Q), _BLOCK)
     return Problems(
         query_Q=queries_Q,
         candidate_Qk=candidate_Qk,

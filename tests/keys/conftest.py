@@ -1,9 +1,11 @@
 """A calibration fitted once on synthetic views."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from sola_scale.backbone import Backbone
 from sola_scale.keys import Calibration
@@ -38,3 +40,12 @@ def backbone() -> Backbone:
 def crossed(calibration: Calibration, backbone: Backbone) -> Calibration:
     """The same calibration with a cross-encoder that was never trained."""
     return dataclasses.replace(calibration, cross=cross_of(backbone))
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Torch has three threads, whatever the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)

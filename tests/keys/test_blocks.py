@@ -34,14 +34,6 @@ def test_what_goes_wrong_in_a_block_is_raised():
         over_blocks(lambda block: 1 // block.start, 10, 3)
 
 
-@pytest.fixture
-def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-
-
 def _threads_of_a_newcomer() -> int:
     """What a thread that has not met torch before begins with."""
     found: list[int] = []

@@ -91,15 +91,12 @@ def test_the_same_seed_fits_the_same_matchers(texts, examples):
     assert (weights[0] != weights[1]).any()
 
 
+@pytest.mark.usefixtures("three_threads")
 def test_fits_beside_one_another_are_those_one_after_the_other(texts, examples):
     """What else is fitted at the time, and on how many threads, changes nothing."""
     fits = [Fit(ALL, 2, 3), Fit(examples.query_Q % 3 > 0, 1, 4), Fit(ALL, 1, 5)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        beside = fit_matchers(texts, examples, fits)
-    finally:
-        torch.set_num_threads(threads)
+    beside = fit_matchers(texts, examples, fits)
+    torch.set_num_threads(1)
     alone = [fit_matchers(texts, examples, [fit])[0] for fit in fits]
     for one, other in zip(beside, alone, strict=True):
         np.testing.assert_array_equal(one.alignment.vector_NA, other.alignment.vector_NA)
@@ -108,6 +105,7 @@ def test_fits_beside_one_another_are_those_one_after_the_other(texts, examples):
             np.testing.assert_array_equal(left.pair.weights[0], right.pair.weights[0])
 
 
+@pytest.mark.usefixtures("three_threads")
 def test_what_goes_wrong_in_one_fit_stops_the_others(texts, examples, monkeypatch):
     """The error is raised, and no other fit is brought to its end."""
     begun, ended = threading.Event(), []
@@ -124,13 +122,8 @@ def test_what_goes_wrong_in_one_fit_stops_the_others(texts, examples, monkeypatc
             ended.append("early")
 
     monkeypatch.setattr(matching, "_train", train)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(ArithmeticError):
-            fit_matchers(texts, examples, [Fit(ALL, 1, 0), Fit(examples.query_Q % 3 > 0, 1, 4)])
-    finally:
-        torch.set_num_threads(threads)
+    with pytest.raises(ArithmeticError):
+        fit_matchers(texts, examples, [Fit(ALL, 1, 0), Fit(examples.query_Q % 3 > 0, 1, 4)])
     assert ended == ["early"]
 
 
