@@ -290,5 +290,6 @@ class Calibration:
         same_Bk = same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
         if self.reader is not None:
             asked, known = self._spelled(query_BM[:, None]), self._spelled(candidates_BkM)
-            logit_Bk = self.reader.settle(logit_Bk, mask_Bk & ~same_Bk, asked, known)
+            open_Bk = mask_Bk & ~same_Bk.any(axis=-1, keepdims=True)
+            logit_Bk = self.reader.settle(logit_Bk, open_Bk, asked, known)
         return np.where(same_Bk, np.float32(1), np.minimum(sigmoid(logit_Bk), _ALMOST_SURE))

@@ -70,7 +70,7 @@ class CrossEncoder:
     bias: float
     """What is added to them."""
     doubt: tuple[float, float]
-    """Between these logits of the keys' verdict, both left out, a candidate is read together with the query."""
+    """Between these logits of the keys' verdict, both left out, a candidate is read together with the query, unless another lies beyond."""
     blend: Blend
     """What is made of both logits then."""
 
@@ -82,9 +82,9 @@ class CrossEncoder:
         if self.depth < 1 or self.separator < 0 or self.head_D.ndim != 1:
             raise CalibrationError("the cross-encoder does not fit together")
 
-    def doubtful(self, logit: Floats) -> Bools:
-        """Where the keys' verdict leaves doubt."""
-        return between(logit, self.doubt)
+    def doubtful(self, logit_Bk: Floats, open_Bk: Bools) -> Bools:
+        """Which of the open candidates the keys' verdict leaves in doubt."""
+        return in_doubt(logit_Bk, open_Bk, self.doubt)
 
 
 class CrossReader:
@@ -115,13 +115,13 @@ class CrossReader:
 
         Args:
             logit_Bk: the keys' verdict.
-            open_Bk: which candidates may be read: those that are there, and are not the query word for word.
+            open_Bk: which candidates may be read: those that are there, where none is the query word for word.
             query: tokens of the queries, ``[B, 1, T]``.
             candidates: tokens of their candidates, ``[B, k, T]``.
         """
         # a prompt that came as embeddings has no tokens
         readable_Bk = query.there.any(axis=-1) & candidates.there.any(axis=-1)
-        rows_P, places_P = np.nonzero(open_Bk & readable_Bk & self.cross.doubtful(logit_Bk))
+        rows_P, places_P = np.nonzero(readable_Bk & self.cross.doubtful(logit_Bk, open_Bk))
         if not len(rows_P):
             return logit_Bk
         asked, known = token_lists(query, rows_P, 0), token_lists(candidates, rows_P, places_P)
@@ -166,11 +166,12 @@ class CrossReader:
         return mean_P
 
 
-def between(logit: Floats, ends: tuple[float, float]) -> Bools:
-    """Where logits lie in a range, its ends left out."""
+def in_doubt(logit_Bk: Floats, open_Bk: Bools, ends: tuple[float, float]) -> Bools:
+    """Open candidates between the ends, which are left out. Where one lies beyond them nothing is in doubt: it is the one that fires."""
     low, high = ends
-    inside: Bools = (logit > low) & (logit < high)
-    return inside
+    beyond_B1 = (open_Bk & (logit_Bk >= high)).any(axis=-1, keepdims=True)
+    doubtful_Bk: Bools = open_Bk & (logit_Bk > low) & (logit_Bk < high) & ~beyond_B1
+    return doubtful_Bk
 
 
 def joined(left: Sequence[int], right: Sequence[int], separator: int) -> list[int]:
