@@ -199,7 +199,8 @@ def show(figures: dict[str, Any]) -> None:
     drawn = Table(
         title=f"threshold {figures['setting']['threshold']:.4f}, {figures['setting']['edits beside']:,} edits beside"
     )
-    for column in ("pool", "queries", "fires", "wrong edit", "nearest key right", "in candidates", "target"):
+    columns = ("pool", "queries", "fires", "wrong edit", "nearest key right", "in candidates", "read again")
+    for column in (*columns, "target"):
         drawn.add_column(column, justify="left" if column == "pool" else "right")
     for row in figures["table"]:
         sign = ">=" if row["wanted"] == "right" else "<="
@@ -209,7 +210,7 @@ def show(figures: dict[str, Any]) -> None:
             f"[{'green' if row['reached'] else 'red'}]{row['fires']:.4f}[/]",
             *(
                 "" if row[key] is None else f"{row[key]:.4f}"
-                for key in ("fires_wrong_edit", "nearest_key_right", "right_among_candidates")
+                for key in ("fires_wrong_edit", "nearest_key_right", "right_among_candidates", "read_again")
             ),
             f"{sign} {row['target']:g}",
         )
