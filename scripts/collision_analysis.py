@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
@@ -197,13 +198,16 @@ def show(figures: dict[str, Any]) -> None:
     """Print the table."""
     console = Console()
     drawn = Table(
-        title=f"threshold {figures['setting']['threshold']:.4f}, {figures['setting']['edits beside']:,} edits beside"
+        title=f"threshold {figures['setting']['threshold']:.4f}, {figures['setting']['edits beside']:,} edits beside",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    columns = ("pool", "queries", "fires", "wrong edit", "nearest key right", "in candidates", "read again")
-    for column in (*columns, "target"):
-        drawn.add_column(column, justify="left" if column == "pool" else "right")
+    drawn.add_column("pool", min_width=len("CounterFact paraphrase"))
+    for column in ("asked", "fires", "wrong edit", "first right", "in 8", "read again", "target"):
+        drawn.add_column(column, justify="right", max_width=7)
     for row in figures["table"]:
-        sign = ">=" if row["wanted"] == "right" else "<="
+        sign = "≥" if row["wanted"] == "right" else "≤"
         drawn.add_row(
             row["pool"],
             str(row["queries"]),

@@ -166,7 +166,9 @@ def _doubted(
     by_keys_Qk = probabilities(replace(calibration, reader=None)).astype(np.float64)
     with np.errstate(divide="ignore"):
         logit_Qk = (np.log(by_keys_Qk) - np.log1p(-by_keys_Qk)).astype(np.float32)
-    return np.logical_or.reduce(calibration.reader.cross.doubtful(logit_Qk, there_Qk), axis=1)
+    doubtful_Qk = calibration.reader.cross.doubtful(logit_Qk, there_Qk)
+    doubted_Q: Bools = np.asarray(doubtful_Qk.any(axis=1))
+    return doubted_Q
 
 
 def _nearest(query_QR: Floats, keys_ER: Floats, k: int) -> tuple[Ints, Floats]:
