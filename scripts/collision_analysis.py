@@ -203,7 +203,7 @@ def show(figures: dict[str, Any]) -> None:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    drawn.add_column("pool", min_width=len("CounterFact paraphrase"))
+    drawn.add_column("pool", min_width=len("question not in"))
     for column in ("asked", "fires", "wrong edit", "first right", "in 8", "read again", "target"):
         drawn.add_column(column, justify="right", max_width=7)
     for row in figures["table"]:
