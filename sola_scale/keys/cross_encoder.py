@@ -167,7 +167,7 @@ class CrossReader:
 
 
 def in_doubt(logit_Bk: Floats, open_Bk: Bools, ends: tuple[float, float]) -> Bools:
-    """Open candidates between the ends, which are left out. Where one lies beyond them nothing is in doubt: it is the one that fires."""
+    """Open candidates between the ends, which are left out. Where one lies beyond them none is in doubt: it is ahead of all others."""
     low, high = ends
     beyond_B1 = (open_Bk & (logit_Bk >= high)).any(axis=-1, keepdims=True)
     doubtful_Bk: Bools = open_Bk & (logit_Bk > low) & (logit_Bk < high) & ~beyond_B1

@@ -22,8 +22,7 @@ from sola_scale.keys.judging import choose_threshold
 from sola_scale.keys.scorer import Bools, Floats, Ints, sigmoid
 
 DOUBT = (-1.5, 2.0)
-"""Between these logits keys are not believed at once: a probability of 0.18 and one of 0.88. A wider range costs more and gains nothing: see
-docs/design/routing.md."""
+"""Between these logits keys are not believed at once: a probability of 0.18 and one of 0.88. A wider range costs more and gains little."""
 _KEPT = 6
 """One relation in so many is kept from training."""
 _DRAW = 7

@@ -46,9 +46,9 @@ class CrossConfig:
     rank: int = 16
     """Rank of the adapters."""
     pairs: int = 200_000
-    """Pairs trained on at most, each of them once a pass."""
+    """Pairs of a pass at most, each of them once."""
     passes: int = 1
-    """Times that the pairs are gone through."""
+    """Passes, each in an order of its own; of more pairs than are asked for each pass draws anew."""
     batch: int = _BATCH
     """Pairs of a step."""
 
