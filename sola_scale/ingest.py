@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sola_scale.errors import RequestError
+from sola_scale.errors import CorruptRecordError, EditStateError, RequestError, UnknownEditError
 from sola_scale.keying import key_rows
-from sola_scale.keys import Calibration
+from sola_scale.keys import Calibration, Keys, fires_earlier, told_apart
 from sola_scale.lora.training import Trainer, TrainingJob, TrainingOutcome
 from sola_scale.requests import BadRecord, EditRequest
 from sola_scale.routing import Route
@@ -44,6 +44,9 @@ class Outcome:
     """The older edit that this one took over from."""
     collides: int | None = None
     """A live edit of another prompt that this prompt fired before it was written."""
+    told_apart: bool | None = None
+    """Of a collision: whether verification tells the two edits apart once they lie side by side, so that no wording given of either fires
+    the other; None where nothing collides, or the older edit cannot be read any more."""
     reason: str | None = None
     """Why it was not written, in a sentence."""
     line: int | None = None
@@ -81,6 +84,7 @@ class _Pending:
     request: EditRequest
     replaces: int | None
     collides: int | None = None
+    told_apart: bool | None = None
     refused: bool = False
 
 
@@ -206,6 +210,25 @@ class IngestJob:
         )
 
     def _settle(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
+        """Commit and report a group; a prompt that would fire another of the group waits until that one is live."""
+        while group:
+            waiting = self._waiting([one for one in group if one.status == "trained"])
+            yield from self._settle_at_once([one for one in group if one.job.token not in waiting])
+            group = [one for one in group if one.job.token in waiting]
+
+    def _waiting(self, trained: list[TrainingOutcome]) -> set[int]:
+        """Tokens of the prompts that would fire one before them."""
+        if len(trained) < 2:
+            return set()
+        views = [np.asarray(one.views_KVD, dtype=np.float32) for one in trained]
+        owner_N = np.repeat(np.arange(len(views)), [len(one) for one in views])
+        prompts, wordings = (
+            self.calibration.keys(np.concatenate(part)) for part in ([one[:1] for one in views], views)
+        )
+        waits_B = fires_earlier(self.calibration, prompts, wordings, owner_N)
+        return {one.job.token for one, waits in zip(trained, waits_B, strict=True) if waits}
+
+    def _settle_at_once(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
         """Commit what trained in one transaction, then report the whole group."""
         trained = [one for one in group if one.status == "trained"]
         self._find_collisions(trained)
@@ -226,9 +249,22 @@ class IngestJob:
             if route.edit_id in (None, pending.replaces):
                 continue
             pending.collides = route.edit_id
+            pending.told_apart = self._told_apart(one, route.edit_id)
             pending.refused = self.on_collision == "reject"
             if self.on_collision == "supersede":
                 pending.replaces = pending.replaces or route.edit_id
+
+    def _told_apart(self, one: TrainingOutcome, edit_id: int) -> bool | None:
+        try:
+            rows = self.store.keys(edit_id)
+        except (UnknownEditError, EditStateError, CorruptRecordError):
+            return None
+        if self.store.calibration != self.calibration_id:
+            return None  # all keys were exchanged meanwhile: what was read may be of either kind
+        old = Keys(retrieval_BR=rows.retrieval.astype(np.float32), verification_BM=rows.verification)
+        return told_apart(
+            self.calibration, self.calibration.keys(np.asarray(one.views_KVD, dtype=np.float32)), old
+        )
 
     def _report(self, one: TrainingOutcome, pending: _Pending, ids: Iterator[int]) -> Outcome:
         status: Status = (
@@ -245,6 +281,7 @@ class IngestJob:
             edit_id=next(ids) if stored else None,
             replaced=pending.replaces if stored else None,
             collides=pending.collides,
+            told_apart=pending.told_apart,
             reason=reason,
             line=pending.request.line,
         )

@@ -1,6 +1,6 @@
 """Collisions at write time: does a new edit's key fall where an old edit fires, and can verification part them?
 
-Shape legend: B pairs of prompts.
+Shape legend: B prompts or pairs of them, N keys, k candidates.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys.calibration import Calibration, Keys
-from sola_scale.keys.scorer import Bools, Floats
+from sola_scale.keys.scorer import Bools, Floats, Ints
+
+_CANDIDATES = 8
+"""Keys before a prompt's own that are verified, as a route verifies them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,13 +51,50 @@ def examine(calibration: Calibration, new: Keys, old: Keys) -> Collisions:
     )
 
 
+def told_apart(calibration: Calibration, new: Keys, old: Keys) -> bool:
+    """Whether two edits, given by the keys of all their wordings, can lie side by side: no wording of either fires the other."""
+    left_B, right_B = (place.ravel() for place in np.indices((len(new), len(old))))
+    return bool(examine(calibration, _rows(new, left_B), _rows(old, right_B)).parted_B.all())
+
+
+def fires_earlier(calibration: Calibration, prompts: Keys, wordings: Keys, owner_N: Ints) -> Bools:
+    """Which of B prompts would fire the edit of one before it, were that one live.
+
+    Args:
+        calibration: what judges.
+        prompts: keys of the prompts, in the order in which they are written.
+        wordings: keys of all N wordings of theirs.
+        owner_N: whose wording each is, 0 to B - 1.
+    """
+    apart_BN = np.stack(
+        [np.linalg.norm(wordings.retrieval_BR - prompt_R, axis=1) for prompt_R in prompts.retrieval_BR]
+    )
+    before_BN = owner_N < np.arange(len(prompts))[:, None]
+    nearest_Bk = np.argsort(np.where(before_BN, apart_BN, np.inf), axis=1, kind="stable")[:, :_CANDIDATES]
+    probability_Bk = calibration.score_batch(
+        prompts.verification_BM,
+        wordings.verification_BM[nearest_Bk],
+        np.take_along_axis(apart_BN, nearest_Bk, axis=1).astype(np.float32),
+        np.take_along_axis(before_BN, nearest_Bk, axis=1),
+        owner_N[nearest_Bk],
+    )
+    fires_B: Bools = np.asarray((probability_Bk >= calibration.threshold).any(axis=1))
+    return fires_B
+
+
+def _rows(keys: Keys, places: Ints) -> Keys:
+    return Keys(retrieval_BR=keys.retrieval_BR[places], verification_BM=keys.verification_BM[places])
+
+
 def _fires_other(calibration: Calibration, query: Keys, other: Keys) -> Floats:
     """Probability that each query fires the other edit, its own edit being the second candidate."""
     apart_B = np.linalg.norm(query.retrieval_BR - other.retrieval_BR, axis=1)
     distances_B2 = np.stack([apart_B, np.zeros_like(apart_B)], axis=1).astype(np.float32)
     candidates_B2M: NDArray[np.float16] = np.stack([other.verification_BM, query.verification_BM], axis=1)
     mask_B2 = np.ones(distances_B2.shape, dtype=np.bool_)
-    other_B: Floats = calibration.score_batch(query.verification_BM, candidates_B2M, distances_B2, mask_B2)[
-        :, 0
-    ]
+    # the query's own edit is sure to fire: what is asked is how near the other one comes
+    probability_B2 = calibration.score_batch(
+        query.verification_BM, candidates_B2M, distances_B2, mask_B2, whole=True
+    )
+    other_B: Floats = probability_B2[:, 0]
     return other_B

@@ -1,4 +1,4 @@
-"""Training a cross-encoder: adapters on the lower layers, by the log loss of pairs that keys leave in doubt.
+"""Training a cross-encoder: adapters on the lower layers, by the log loss of pairs that ask the same or do not.
 
 Shape legend: N texts, P pairs, B pairs of a step, D width of the residual stream, I and O width of a linear map's input and output,
 R rank.
@@ -26,7 +26,7 @@ from sola_scale.keys.scorer import Bools, Floats, Ints
 
 _DOWN_RATE, _UP_RATE, _HEAD_RATE = 6e-4, 1.2e-3, 1e-3
 """Rates of the adapters' two matrices (the second one learns faster: LoRA+, Hayou et al. 2024), and of the head, at `_BATCH` pairs a step;
-they go with the root of the batch (Krizhevsky 2014, "One weird trick")."""
+they go with the root of the batch (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms")."""
 _BATCH = 64
 _DECAY, _SECOND_BETA, _WARM_UP, _CLIP = 0.01, 0.98, 0.05, 1.0
 _SMOOTHING = 0.02
@@ -134,14 +134,15 @@ def _steps(
     """Pairs of one step after the other, in random order, those of one step about equally long."""
     length_N = np.array([len(text) for text in texts_N])
     length_P = length_N[pairs.left_P] + length_N[pairs.right_P]
-    order_P = np.concatenate([rng.permutation(len(length_P))[: config.pairs] for _ in range(config.passes)])
     chunk = _SORTED * config.batch
-    for start in range(0, len(order_P), chunk):
-        some = order_P[start : start + chunk]
-        some = some[np.argsort(length_P[some], kind="stable")]
-        steps = [some[place : place + config.batch] for place in range(0, len(some), config.batch)]
-        for place in rng.permutation(len(steps)):
-            yield steps[place]
+    for _ in range(config.passes):
+        order_P = rng.permutation(len(length_P))[: config.pairs]
+        for start in range(0, len(order_P), chunk):
+            some = order_P[start : start + chunk]
+            some = some[np.argsort(length_P[some], kind="stable")]
+            steps = [some[place : place + config.batch] for place in range(0, len(some), config.batch)]
+            for place in rng.permutation(len(steps)):
+                yield steps[place]
 
 
 class _Network:
