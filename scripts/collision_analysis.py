@@ -154,7 +154,7 @@ def _described(calibration: Calibration) -> str:
     if cross is None:
         return "none"
     low, high = sigmoid(np.array(cross.doubt, np.float32))
-    return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f}"
+    return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f} where none is higher"
 
 
 def _ablation(

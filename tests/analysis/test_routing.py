@@ -85,14 +85,15 @@ def test_keys_alone_read_nothing_again(contest):
 
 
 def test_what_is_read_again_is_counted(contest, monkeypatch):
-    """With a cross-encoder exactly the queries are counted that it was asked about, and never an edit's own prompt."""
+    """With a cross-encoder exactly the queries are counted of which it changed what keys say, and never an edit's own prompt."""
     backbone, asked = tiny_backbone(), []
     crossed = replace(contest.calibration, cross=cross_of(backbone, doubt=(-9.0, 0.5))).on(backbone)
     settle = CrossReader.settle
 
-    def noted(reader, logit_Bk, open_Bk, *tokens):
-        asked.extend(reader.cross.doubtful(logit_Bk, open_Bk).any(axis=1))
-        return settle(reader, logit_Bk, open_Bk, *tokens)
+    def noted(reader, logit_Bk, *further, **others):
+        settled_Bk = settle(reader, logit_Bk, *further, **others)
+        asked.extend((settled_Bk != logit_Bk).any(axis=1))
+        return settled_Bk
 
     monkeypatch.setattr(CrossReader, "settle", noted)
     monkeypatch.setattr(contest, "calibration", crossed)
