@@ -71,23 +71,3 @@ def test_a_collision_follows_the_policy(tmp_path: Path, policy: str, status: str
             assert editor.generate([near.prompt], max_new_tokens=8)[0].text.strip() == "Ann"
             editor.revoke(newer)
             assert editor.route([near.prompt])[0].edit_id == written
-
-
-@pytest.mark.parametrize(
-    ("policy", "status"), [("coexist", "written"), ("supersede", "superseded"), ("reject", "rejected")]
-)
-def test_prompts_of_one_job_collide_as_those_of_two(tmp_path: Path, policy: str, status: str) -> None:
-    """A prompt that fires an edit of its own job, not yet written when it was trained, is reported and follows the policy."""
-    near = EditRequest("Who wrote Hamlet??", "Ann")
-    with Editor.open(tmp_path / "s", tiny_backbone(), recipe=tiny_recipe(0.4)) as editor:
-        report = editor.ingest([*REQUESTS, near], on_collision=policy)  # type: ignore[arg-type]
-        of = {outcome.prompt: outcome for outcome in report.outcomes}
-        assert of[REQUESTS[0].prompt].collides is None
-        # which one trains first is the trainer's affair
-        older, newer = sorted(
-            (of[REQUESTS[1].prompt], of[near.prompt]), key=lambda one: one.collides is not None
-        )
-        assert (older.status, older.collides, older.told_apart) == ("written", None, None)
-        assert (newer.status, newer.collides) == (status, older.edit_id)
-        assert newer.told_apart is False
-        assert newer.replaced == (older.edit_id if policy == "supersede" else None)

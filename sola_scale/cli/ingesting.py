@@ -119,10 +119,10 @@ def _print(report: "IngestReport", failed: list["Outcome"]) -> None:
     say(f"{counts} in {report.seconds:.1f} s ({_rate(report):.1f} edits/s)")
     collisions = [one for one in report.outcomes if one.collides is not None]
     if collisions:
-        near = sum(one.told_apart is False for one in collisions)
+        mixed = sum(one.told_apart is False for one in collisions)
         say(
-            f"{len(collisions):,} of the prompts fired an older edit of another prompt, {near:,} of them ask what it asks "
-            "as far as verification can tell; --json says which"
+            f"{len(collisions):,} prompts fired an edit of another prompt, {mixed:,} of which verification does not tell apart from it; "
+            "--json says which"
         )
     if failed:
         table(
