@@ -197,8 +197,9 @@ class IngestJob:
     def _taken_over(self, request: EditRequest) -> bool:
         """Settle a request that was written before and that an edit of another prompt took over from: a job can be run again."""
         for found in self.store.find_prompt(request.prompt):
+            record = self.store.record(found)
             heirs = [one for one in self.store.chain(found) if self._is_live(one)]
-            if heirs and self.store.record(found).target == request.target:
+            if record.status is EditStatus.SUPERSEDED and record.target == request.target and heirs:
                 reason = f"edit {heirs[0]} of another prompt took over from the same edit"
                 self._settle_now(request, "duplicate", reason, edit_id=found)
                 return True

@@ -100,6 +100,18 @@ def test_a_job_of_takeovers_can_be_run_again(editor: Editor) -> None:
     assert taken.prompt not in live(editor)
 
 
+def test_what_was_revoked_can_be_written_again(editor: Editor) -> None:
+    """An edit that was taken over from and then revoked is no duplicate: asked for again, it takes over in its turn."""
+    of = outcomes_of(editor, [FIRST, NEAR], "supersede")
+    (heir,) = [one for one in of.values() if one.replaced is not None]
+    (older,) = [one for one in of.values() if one.replaced is None]
+    editor.revoke(older.edit_id)
+    request = FIRST if older.prompt == FIRST.prompt else NEAR
+    again = outcomes_of(editor, [request], "supersede")[request.prompt]
+    assert (again.status, again.replaced) == ("superseded", heir.edit_id)
+    assert live(editor) == {request.prompt}
+
+
 def test_an_update_meets_what_took_over_from_its_edit(editor: Editor) -> None:
     """A new target for a prompt whose edit another prompt of the job takes over from leaves one of them live, and none lost unsaid."""
     editor.ingest([FIRST])
