@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
@@ -153,7 +154,7 @@ def _described(calibration: Calibration) -> str:
     if cross is None:
         return "none"
     low, high = sigmoid(np.array(cross.doubt, np.float32))
-    return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f}"
+    return f"{cross.depth} layers, for probabilities from {low:.2f} to {high:.2f} where none is higher"
 
 
 def _ablation(
@@ -197,19 +198,23 @@ def show(figures: dict[str, Any]) -> None:
     """Print the table."""
     console = Console()
     drawn = Table(
-        title=f"threshold {figures['setting']['threshold']:.4f}, {figures['setting']['edits beside']:,} edits beside"
+        title=f"threshold {figures['setting']['threshold']:.4f}, {figures['setting']['edits beside']:,} edits beside",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in ("pool", "queries", "fires", "wrong edit", "nearest key right", "in candidates", "target"):
-        drawn.add_column(column, justify="left" if column == "pool" else "right")
+    drawn.add_column("pool", min_width=len("question not in"))
+    for column in ("asked", "fires", "wrong edit", "first right", "in 8", "read again", "target"):
+        drawn.add_column(column, justify="right", max_width=7)
     for row in figures["table"]:
-        sign = ">=" if row["wanted"] == "right" else "<="
+        sign = "≥" if row["wanted"] == "right" else "≤"
         drawn.add_row(
             row["pool"],
             str(row["queries"]),
             f"[{'green' if row['reached'] else 'red'}]{row['fires']:.4f}[/]",
             *(
                 "" if row[key] is None else f"{row[key]:.4f}"
-                for key in ("fires_wrong_edit", "nearest_key_right", "right_among_candidates")
+                for key in ("fires_wrong_edit", "nearest_key_right", "right_among_candidates", "read_again")
             ),
             f"{sign} {row['target']:g}",
         )

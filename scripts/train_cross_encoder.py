@@ -62,7 +62,9 @@ def main() -> None:
 
 
 def _config(arguments: argparse.Namespace, layers: int) -> CrossConfig:
-    given = {name: getattr(arguments, name) for name in ("depth", "lowest", "rank", "pairs", "batch")}
+    given = {
+        name: getattr(arguments, name) for name in ("depth", "lowest", "rank", "pairs", "passes", "batch")
+    }
     return replace(
         CrossConfig.of(layers), **{name: value for name, value in given.items() if value is not None}
     )
@@ -94,7 +96,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, help="layers to read with")
     parser.add_argument("--lowest", type=int, help="the first layer with adapters")
     parser.add_argument("--rank", type=int, help="of the adapters")
-    parser.add_argument("--pairs", type=int, help="pairs to train on at most")
+    parser.add_argument("--pairs", type=int, help="pairs of a pass, at most")
+    parser.add_argument("--passes", type=int, help="times that pairs are drawn and gone through")
     parser.add_argument("--batch", type=int, help="pairs of a step")
     parser.add_argument(
         "--false-fire", type=float, help="rate to set the threshold for; the calibration's own by default"

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from sola_scale.collisions import Collision, CollisionCheck
 from sola_scale.errors import RequestError
 from sola_scale.keying import key_rows
 from sola_scale.keys import Calibration
@@ -44,6 +45,9 @@ class Outcome:
     """The older edit that this one took over from."""
     collides: int | None = None
     """A live edit of another prompt that this prompt fired before it was written."""
+    told_apart: bool | None = None
+    """Of a collision: whether verification tells the two edits apart, for no wording of either giving the other the probability to fire;
+    None where nothing collides, or the older edit cannot be read any more."""
     reason: str | None = None
     """Why it was not written, in a sentence."""
     line: int | None = None
@@ -79,8 +83,9 @@ class _Pending:
     """A request on its way through training."""
 
     request: EditRequest
-    replaces: int | None
-    collides: int | None = None
+    updates: int | None
+    replaces: int | None = None
+    collision: Collision | None = None
     refused: bool = False
 
 
@@ -111,6 +116,12 @@ class IngestJob:
     _deferred: list[EditRequest] = field(default_factory=list)
     _settled: list[Outcome] = field(default_factory=list)
     _next_token: int = 0
+
+    @property
+    def _check(self) -> CollisionCheck:
+        return CollisionCheck(
+            store=self.store, calibration=self.calibration, version=self.calibration_id, locate=self.locate
+        )
 
     def run(
         self, requests: Iterable[EditRequest | BadRecord], on_outcome: Callable[[Outcome], None]
@@ -174,6 +185,8 @@ class IngestJob:
             status: Status = "rejected" if self.on_conflict == "keep-first" else "failed"
             self._settle_now(request, status, f"edit {live} of the same prompt is live with another target")
             return None
+        if live is None and self.on_collision == "supersede" and self._taken_over(request):
+            return None
         token, self._next_token = self._next_token, self._next_token + 1
         self._pending[token] = _Pending(request, live)
         self._under_way.add(request.prompt)
@@ -181,15 +194,22 @@ class IngestJob:
             token=token, prompt=request.prompt, target=request.target, paraphrases=request.paraphrases
         )
 
+    def _taken_over(self, request: EditRequest) -> bool:
+        """Settle a request that was written before and that an edit of another prompt took over from: a job can be run again."""
+        for found in self.store.find_prompt(request.prompt):
+            record = self.store.record(found)
+            heirs = [one for one in self.store.chain(found) if self._is_live(one)]
+            if record.status is EditStatus.SUPERSEDED and record.target == request.target and heirs:
+                reason = f"edit {heirs[0]} of another prompt took over from the same edit"
+                self._settle_now(request, "duplicate", reason, edit_id=found)
+                return True
+        return False
+
+    def _is_live(self, edit_id: int) -> bool:
+        return self.store.record(edit_id).status is EditStatus.LIVE
+
     def _live_edit(self, prompt: str) -> int | None:
-        return next(
-            (
-                found
-                for found in self.store.find_prompt(prompt)
-                if self.store.record(found).status is EditStatus.LIVE
-            ),
-            None,
-        )
+        return next((found for found in self.store.find_prompt(prompt) if self._is_live(found)), None)
 
     def _settle_now(
         self, request: EditRequest, status: Status, reason: str, *, edit_id: int | None = None
@@ -206,37 +226,59 @@ class IngestJob:
         )
 
     def _settle(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
+        """Commit and report a group, a transaction after the other, as long as some wait for others of it to be live."""
+        while group:
+            waiting = self._waiting([one for one in group if one.status == "trained"])
+            yield from self._commit([one for one in group if one.job.token not in waiting])
+            group = [one for one in group if one.job.token in waiting]
+
+    def _waiting(self, trained: list[TrainingOutcome]) -> set[int]:
+        """Tokens of those that would fire one before them, or take over from an edit that one before them takes over from.
+
+        Of the others it is found out what they collide with. The first never waits.
+        """
+        waits = self._check.waiting([_views(one) for one in trained])
+        waiting = {one.job.token for one, late in zip(trained, waits, strict=True) if late}
+        ready = [one for one in trained if one.job.token not in waiting]
+        self._find_collisions(ready)
+        taken: set[int] = set()
+        for one in ready:
+            replaces = self._pending[one.job.token].replaces
+            if replaces in taken:
+                waiting.add(one.job.token)
+            elif replaces is not None:
+                taken.add(replaces)
+        return waiting
+
+    def _find_collisions(self, trained: list[TrainingOutcome]) -> None:
+        """Route each new prompt as if it were asked now: what it fires, it collides with."""
+        pending = [self._pending[one.job.token] for one in trained]
+        for one in pending:
+            one.replaces = one.updates if one.updates is not None and self._is_live(one.updates) else None
+        found = self._check.met([_views(one) for one in trained], [one.replaces for one in pending])
+        for one, collision in zip(pending, found, strict=True):
+            one.collision = collision
+            one.refused = collision is not None and self.on_collision == "reject"
+            if collision is not None and self.on_collision == "supersede":
+                one.replaces = one.replaces or collision.edit_id
+
+    def _commit(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
         """Commit what trained in one transaction, then report the whole group."""
-        trained = [one for one in group if one.status == "trained"]
-        self._find_collisions(trained)
-        kept = [one for one in trained if not self._pending[one.job.token].refused]
+        kept = [one for one in group if one.status == "trained" and not self._pending[one.job.token].refused]
         ids = iter(self.commit([self._edit(one) for one in kept]).edit_ids if kept else ())
         for one in group:
             pending = self._pending.pop(one.job.token)
             self._under_way.discard(pending.request.prompt)
             yield self._report(one, pending, ids)
 
-    def _find_collisions(self, trained: list[TrainingOutcome]) -> None:
-        """Route each new prompt as if it were asked now: what it fires, it collides with."""
-        if not trained:
-            return
-        routes = self.locate(np.stack([np.asarray(one.views_KVD, dtype=np.float32)[0] for one in trained]))
-        for one, route in zip(trained, routes, strict=True):
-            pending = self._pending[one.job.token]
-            if route.edit_id in (None, pending.replaces):
-                continue
-            pending.collides = route.edit_id
-            pending.refused = self.on_collision == "reject"
-            if self.on_collision == "supersede":
-                pending.replaces = pending.replaces or route.edit_id
-
     def _report(self, one: TrainingOutcome, pending: _Pending, ids: Iterator[int]) -> Outcome:
         status: Status = (
             one.status if one.status != "trained" else "superseded" if pending.replaces else "written"
         )
         reason = one.reason
-        if pending.refused:
-            status, reason = "rejected", f"the prompt fires edit {pending.collides} already"
+        collision = pending.collision
+        if pending.refused and collision is not None:
+            status, reason = "rejected", f"the prompt fires edit {collision.edit_id} already"
         stored = status in ("written", "superseded")
         return Outcome(
             status=status,
@@ -244,7 +286,8 @@ class IngestJob:
             target=pending.request.target,
             edit_id=next(ids) if stored else None,
             replaced=pending.replaces if stored else None,
-            collides=pending.collides,
+            collides=collision.edit_id if collision else None,
+            told_apart=collision.told_apart if collision else None,
             reason=reason,
             line=pending.request.line,
         )
@@ -265,3 +308,7 @@ class IngestJob:
             details=dict(one.figures),
             calibration=self.calibration_id,
         )
+
+
+def _views(trained: TrainingOutcome) -> npt.NDArray[np.float32]:
+    return np.asarray(trained.views_KVD, dtype=np.float32)

@@ -34,6 +34,7 @@ def table(results: Sequence[PoolResult], threshold: float) -> list[Figures]:
                 "fires_wrong_edit": result.misfired(threshold) if wanted_high else None,
                 "nearest_key_right": float(result.first_Q.mean()) if wanted_high else None,
                 "right_among_candidates": float(result.kept_Q.mean()) if wanted_high else None,
+                "read_again": float(result.doubted_Q.mean()),
                 "target": result.pool.target,
                 "reached": share >= result.pool.target if wanted_high else share <= result.pool.target,
             }

@@ -44,6 +44,7 @@ def _table(figures: Figures) -> str:
         "wrong edit",
         "nearest key right",
         "right in candidates",
+        "read again",
         "target",
     ]
     rows = []
@@ -60,6 +61,7 @@ def _table(figures: Figures) -> str:
                 _share(row["fires_wrong_edit"]),
                 _share(row["nearest_key_right"]),
                 _share(row["right_among_candidates"]),
+                _share(row["read_again"]),
                 mark,
             ]
         )

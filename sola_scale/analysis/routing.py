@@ -4,7 +4,7 @@ Shape legend: E edits, Q queries, k candidates, V views, D width.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class PoolResult:
     """Distance of the nearest key."""
     own_Q: Floats
     """Distance of the nearest key of a right edit; NaN where there is none."""
+    doubted_Q: Bools
+    """Whether the cross-encoder read a candidate again, if there is one."""
 
     def fired(self, threshold: float) -> float:
         """Share of queries that fire what is counted: the right edit, or, where none is right, any."""
@@ -96,18 +98,22 @@ class Contest:
     ) -> PoolResult:
         query_keys = self._keys(pool.texts, f"views: {pool.name}")
         place_Qk = np.searchsorted(needed, candidate_Qk)
-        probability_Qk = np.concatenate(
-            [
-                self.calibration.score_batch(
+        there_Qk = np.ones(place_Qk.shape, dtype=np.bool_)
+
+        def probabilities(calibration: Calibration) -> Floats:
+            parts = [
+                calibration.score_batch(
                     query_keys.verification_BM[block],
                     edit_keys.verification_BM[place_Qk[block]],
                     distance_Qk[block],
-                    np.ones(place_Qk[block].shape, dtype=np.bool_),
+                    there_Qk[block],
                     candidate_Qk[block],
                 )
                 for block in blocks(len(pool), _BLOCK)
             ]
-        )
+            return np.concatenate(parts)
+
+        probability_Qk = probabilities(self.calibration)
         right_Qk = (self._facts[candidate_Qk] == pool.facts[:, None]) & (pool.facts[:, None] != NOBODY)
         best_Q = probability_Qk.argmax(axis=1)
         rows = np.arange(len(pool))
@@ -119,6 +125,7 @@ class Contest:
             kept_Q=right_Qk.any(axis=1),
             nearest_Q=distance_Qk[:, 0],
             own_Q=np.where(right_Qk, distance_Qk, np.nan).min(axis=1, initial=np.inf, where=right_Qk),
+            doubted_Q=_doubted(self.calibration, there_Qk, probabilities),
         )
 
     def _retrieval(self, early: ViewCache, texts: tuple[str, ...], label: str) -> Floats:
@@ -149,6 +156,19 @@ class Contest:
                 [part.verification_BM for part in parts] or [np.zeros((0, sizes[1]), np.float16)]
             ),
         )
+
+
+def _doubted(
+    calibration: Calibration, there_Qk: Bools, probabilities: Callable[[Calibration], Floats]
+) -> Bools:
+    if calibration.reader is None:
+        return np.zeros(len(there_Qk), dtype=np.bool_)
+    by_keys_Qk = probabilities(replace(calibration, reader=None)).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        logit_Qk = (np.log(by_keys_Qk) - np.log1p(-by_keys_Qk)).astype(np.float32)
+    doubtful_Qk = calibration.reader.cross.doubtful(logit_Qk, there_Qk)
+    doubted_Q: Bools = np.asarray(doubtful_Qk.any(axis=1))
+    return doubted_Q
 
 
 def _nearest(query_QR: Floats, keys_ER: Floats, k: int) -> tuple[Ints, Floats]:

@@ -117,9 +117,13 @@ def _print(report: "IngestReport", failed: list["Outcome"]) -> None:
         ", ".join(f"{count:,} {status}" for status, count in sorted(report.counts.items())) or "no records"
     )
     say(f"{counts} in {report.seconds:.1f} s ({_rate(report):.1f} edits/s)")
-    collisions = sum(one.collides is not None for one in report.outcomes)
+    collisions = [one for one in report.outcomes if one.collides is not None]
     if collisions:
-        say(f"{collisions:,} of the prompts fired an older edit of another prompt; --json says which")
+        mixed = sum(one.told_apart is False for one in collisions)
+        say(
+            f"{len(collisions):,} prompts fired an edit of another prompt, {mixed:,} of which verification does not tell apart from it; "
+            "--json says which"
+        )
     if failed:
         table(
             "failed",

@@ -167,6 +167,8 @@ class Calibration:
         distances_Bk: Floats,
         mask_Bk: Bools,
         groups_Bk: Ints | None = None,
+        *,
+        whole: bool = False,
     ) -> Floats:
         """Probability, for each candidate, that it asks the query's question; ``[B, k]``, 0 where masked out.
 
@@ -176,11 +178,14 @@ class Calibration:
             distances_Bk: Euclidean distances of the retrieval vectors.
             mask_Bk: which candidates are real.
             groups_Bk: the edit each key belongs to; keys of one edit do not compete. Default: all different.
+            whole: have a cross-encoder read doubtful candidates even where another one is sure to fire.
         """
         if self.listwise is None:
             probability_Bk = self._by_distance(distances_Bk)
         else:
-            probability_Bk = self._listwise(query_BM, candidates_BkM, distances_Bk, mask_Bk, groups_Bk)
+            probability_Bk = self._listwise(
+                query_BM, candidates_BkM, distances_Bk, mask_Bk, groups_Bk, whole=whole
+            )
         masked_Bk: Floats = np.where(mask_Bk, probability_Bk, np.float32(0))
         return masked_Bk
 
@@ -276,6 +281,8 @@ class Calibration:
         distances_Bk: Floats,
         mask_Bk: Bools,
         groups_Bk: Ints | None,
+        *,
+        whole: bool,
     ) -> Floats:
         assert self.listwise is not None
         if groups_Bk is None:
@@ -290,5 +297,6 @@ class Calibration:
         same_Bk = same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
         if self.reader is not None:
             asked, known = self._spelled(query_BM[:, None]), self._spelled(candidates_BkM)
-            logit_Bk = self.reader.settle(logit_Bk, mask_Bk & ~same_Bk, asked, known)
+            open_Bk = mask_Bk & ~(same_Bk if whole else same_Bk.any(axis=-1, keepdims=True))
+            logit_Bk = self.reader.settle(logit_Bk, open_Bk, asked, known, whole=whole)
         return np.where(same_Bk, np.float32(1), np.minimum(sigmoid(logit_Bk), _ALMOST_SURE))

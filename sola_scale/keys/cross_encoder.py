@@ -70,7 +70,7 @@ class CrossEncoder:
     bias: float
     """What is added to them."""
     doubt: tuple[float, float]
-    """Between these logits of the keys' verdict, both left out, a candidate is read together with the query."""
+    """Between these logits of the keys' verdict, both left out, a candidate is read together with the query, unless another lies beyond."""
     blend: Blend
     """What is made of both logits then."""
 
@@ -82,9 +82,9 @@ class CrossEncoder:
         if self.depth < 1 or self.separator < 0 or self.head_D.ndim != 1:
             raise CalibrationError("the cross-encoder does not fit together")
 
-    def doubtful(self, logit: Floats) -> Bools:
-        """Where the keys' verdict leaves doubt."""
-        return between(logit, self.doubt)
+    def doubtful(self, logit_Bk: Floats, open_Bk: Bools, *, whole: bool = False) -> Bools:
+        """Which of the open candidates the keys' verdict leaves in doubt; with ``whole`` those beside a sure one too."""
+        return in_doubt(logit_Bk, open_Bk, self.doubt, whole=whole)
 
 
 class CrossReader:
@@ -110,18 +110,27 @@ class CrossReader:
         self._lock, self._secret = threading.Lock(), os.urandom(16)
         self._memo: dict[bytes, float] = {}
 
-    def settle(self, logit_Bk: Floats, open_Bk: Bools, query: Spelled, candidates: Spelled) -> Floats:
+    def settle(
+        self,
+        logit_Bk: Floats,
+        open_Bk: Bools,
+        query: Spelled,
+        candidates: Spelled,
+        *,
+        whole: bool = False,
+    ) -> Floats:
         """Read what is doubtful among the ``open_Bk`` candidates again, and blend both logits there; ``[B, k]``.
 
         Args:
             logit_Bk: the keys' verdict.
-            open_Bk: which candidates may be read: those that are there, and are not the query word for word.
+            open_Bk: which candidates may be read: those that are there, and not the query word for word.
             query: tokens of the queries, ``[B, 1, T]``.
             candidates: tokens of their candidates, ``[B, k, T]``.
+            whole: read what is doubtful beside a candidate that is sure as well.
         """
         # a prompt that came as embeddings has no tokens
         readable_Bk = query.there.any(axis=-1) & candidates.there.any(axis=-1)
-        rows_P, places_P = np.nonzero(open_Bk & readable_Bk & self.cross.doubtful(logit_Bk))
+        rows_P, places_P = np.nonzero(readable_Bk & self.cross.doubtful(logit_Bk, open_Bk, whole=whole))
         if not len(rows_P):
             return logit_Bk
         asked, known = token_lists(query, rows_P, 0), token_lists(candidates, rows_P, places_P)
@@ -166,11 +175,15 @@ class CrossReader:
         return mean_P
 
 
-def between(logit: Floats, ends: tuple[float, float]) -> Bools:
-    """Where logits lie in a range, its ends left out."""
+def in_doubt(logit_Bk: Floats, open_Bk: Bools, ends: tuple[float, float], *, whole: bool = False) -> Bools:
+    """Open candidates between the ends, which are left out. Where one lies beyond them, none is in doubt, as it is ahead of all others.
+
+    With ``whole`` those beside it are in doubt all the same.
+    """
     low, high = ends
-    inside: Bools = (logit > low) & (logit < high)
-    return inside
+    doubtful_Bk: Bools = open_Bk & (logit_Bk > low) & (logit_Bk < high)
+    beyond_B1 = (open_Bk & (logit_Bk >= high)).any(axis=-1, keepdims=True)
+    return doubtful_Bk if whole else doubtful_Bk & ~beyond_B1
 
 
 def joined(left: Sequence[int], right: Sequence[int], separator: int) -> list[int]:

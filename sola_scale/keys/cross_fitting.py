@@ -15,14 +15,14 @@ import numpy as np
 from sola_scale.backbone import Backbone
 from sola_scale.errors import CalibrationError
 from sola_scale.keys.calibration import Calibration
-from sola_scale.keys.cross_encoder import Blend, CrossEncoder, CrossReader, between, token_lists
+from sola_scale.keys.cross_encoder import Blend, CrossEncoder, CrossReader, in_doubt, token_lists
 from sola_scale.keys.cross_training import CrossConfig, LabelledPairs, train
 from sola_scale.keys.doubts import Doubts
 from sola_scale.keys.judging import choose_threshold
 from sola_scale.keys.scorer import Bools, Floats, Ints, sigmoid
 
-DOUBT = (-2.5, 3.5)
-"""Between these logits keys are not believed at once: a probability of 0.08 and one of 0.97."""
+DOUBT = (-1.5, 2.0)
+"""Between these logits keys are not believed at once: a probability of 0.18 and one of 0.88. A wider range costs more and gains little."""
 _KEPT = 6
 """One relation in so many is kept from training."""
 _DRAW = 7
@@ -145,8 +145,8 @@ def _kept(doubts: Doubts, seed: int) -> Bools:
 
 def _in_doubt(doubts: Doubts, among_Q: Bools) -> tuple[Ints, Ints]:
     """Rows and places of the candidates in doubt: never the query's own text, which is not read again."""
-    apart_Qk = doubts.candidate_Qk != doubts.query_Q[:, None]
-    rows_P, places_P = np.nonzero(among_Q[:, None] & apart_Qk & between(doubts.verdict_Qk, DOUBT))
+    open_Qk = among_Q[:, None] & (doubts.candidate_Qk != doubts.query_Q[:, None])
+    rows_P, places_P = np.nonzero(in_doubt(doubts.verdict_Qk, open_Qk, DOUBT))
     return rows_P, places_P
 
 

@@ -1,4 +1,4 @@
-"""Training a cross-encoder: adapters on the lower layers, by the log loss of pairs that keys leave in doubt.
+"""Training a cross-encoder: adapters on the lower layers, by the log loss of pairs that ask the same or do not.
 
 Shape legend: N texts, P pairs, B pairs of a step, D width of the residual stream, I and O width of a linear map's input and output,
 R rank.
@@ -25,7 +25,9 @@ from sola_scale.keys.network import reduced
 from sola_scale.keys.scorer import Bools, Floats, Ints
 
 _DOWN_RATE, _UP_RATE, _HEAD_RATE = 6e-4, 1.2e-3, 1e-3
-"""Rates of the adapters' two matrices (the second one learns faster: LoRA+, Hayou et al. 2024), and of the head."""
+"""Rates of the adapters' two matrices (the second one learns faster: LoRA+, Hayou et al. 2024), and of the head, at `_BATCH` pairs a step;
+they go with the root of the batch (Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms")."""
+_BATCH = 64
 _DECAY, _SECOND_BETA, _WARM_UP, _CLIP = 0.01, 0.98, 0.05, 1.0
 _SMOOTHING = 0.02
 """Share of labels not taken at their word: some near misses are paraphrases."""
@@ -44,8 +46,10 @@ class CrossConfig:
     rank: int = 16
     """Rank of the adapters."""
     pairs: int = 200_000
-    """Pairs trained on at most, each of them once."""
-    batch: int = 64
+    """Pairs of a pass at most, each of them once."""
+    passes: int = 1
+    """Passes, each in an order of its own; of more pairs than are asked for each pass draws anew."""
+    batch: int = _BATCH
     """Pairs of a step."""
 
     def __post_init__(self) -> None:
@@ -54,7 +58,7 @@ class CrossConfig:
         Raises:
             CalibrationError: nothing could be trained so.
         """
-        if not 0 <= self.lowest < self.depth or min(self.rank, self.pairs, self.batch) < 1:
+        if not 0 <= self.lowest < self.depth or min(self.rank, self.pairs, self.passes, self.batch) < 1:
             raise CalibrationError(f"no cross-encoder can be trained so: {self}")
 
     @staticmethod
@@ -91,7 +95,7 @@ def train(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Pass once over the pairs; ``texts_N`` are the texts' tokens, ``progress(done, all)`` is told.
+    """Pass over the pairs; ``texts_N`` are the texts' tokens, ``progress(done, all)`` is told.
 
     Raises:
         ModelError: the model has too few layers, or no linear map of a known name.
@@ -130,20 +134,22 @@ def _steps(
     """Pairs of one step after the other, in random order, those of one step about equally long."""
     length_N = np.array([len(text) for text in texts_N])
     length_P = length_N[pairs.left_P] + length_N[pairs.right_P]
-    order_P = rng.permutation(len(length_P))[: config.pairs]
     chunk = _SORTED * config.batch
-    for start in range(0, len(order_P), chunk):
-        some = order_P[start : start + chunk]
-        some = some[np.argsort(length_P[some], kind="stable")]
-        steps = [some[place : place + config.batch] for place in range(0, len(some), config.batch)]
-        for place in rng.permutation(len(steps)):
-            yield steps[place]
+    for _ in range(config.passes):
+        order_P = rng.permutation(len(length_P))[: config.pairs]
+        for start in range(0, len(order_P), chunk):
+            some = order_P[start : start + chunk]
+            some = some[np.argsort(length_P[some], kind="stable")]
+            steps = [some[place : place + config.batch] for place in range(0, len(some), config.batch)]
+            for place in rng.permutation(len(steps)):
+                yield steps[place]
 
 
 class _Network:
     """The trainable form."""
 
     def __init__(self, backbone: Backbone, config: CrossConfig) -> None:
+        self._pace = (config.batch / _BATCH) ** 0.5
         self._lower = LowerLayers(backbone, config.depth)
         self._maps = {
             path: self._lower.adapt(path, _spread(config.rank, d_in), torch.zeros(d_out, config.rank))
@@ -156,9 +162,9 @@ class _Network:
     def groups(self) -> list[dict[str, Any]]:
         """What is trained, at which rate."""
         return [
-            {"params": [one.down_RI for one in self._maps.values()], "lr": _DOWN_RATE},
-            {"params": [one.up_OR for one in self._maps.values()], "lr": _UP_RATE},
-            {"params": list(self._head.parameters()), "lr": _HEAD_RATE},
+            {"params": [one.down_RI for one in self._maps.values()], "lr": _DOWN_RATE * self._pace},
+            {"params": [one.up_OR for one in self._maps.values()], "lr": _UP_RATE * self._pace},
+            {"params": list(self._head.parameters()), "lr": _HEAD_RATE * self._pace},
         ]
 
     def loss(self, sequences: Sequence[Sequence[int]], label_B: Tensor) -> Tensor:

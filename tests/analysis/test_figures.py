@@ -22,6 +22,7 @@ def _result(name, wanted, target, best, right):
         kept_Q=right,
         nearest_Q=np.linspace(0.2, 1, count, dtype=np.float32),
         own_Q=np.where(right, 0.4, np.inf).astype(np.float32),
+        doubted_Q=~right,
     )
 
 
@@ -40,6 +41,13 @@ def test_right_pools_count_right_edits_and_silent_pools_any(results):
     assert rows[0]["fires"] == pytest.approx(results[0].right_Q.mean())
     assert rows[0]["fires"] + rows[0]["fires_wrong_edit"] == pytest.approx(1)
     assert rows[1]["fires"] == 1
+
+
+def test_what_is_read_again_is_counted_at_any_threshold(results):
+    """The share of queries that a second look is taken of does not hang on what fires."""
+    for threshold in (0.0, 0.5, 1.0):
+        shares = [row["read_again"] for row in table(results, threshold)]
+        assert shares == [pytest.approx(1 - results[0].right_Q.mean()), 1]
 
 
 def test_targets_are_floors_for_right_and_ceilings_for_silent(results):

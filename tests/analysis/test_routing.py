@@ -1,6 +1,7 @@
 """Contests and reports, on a tiny model."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from sola_scale.analysis.report import render
 from sola_scale.analysis.routing import Contest
 from sola_scale.analysis.trial import NOBODY, Pool, Trial
 from sola_scale.keys import Pairs, default_layout, fit_calibration
+from sola_scale.keys.cross_encoder import CrossReader
+from tests.keys.crossed import cross_of
 from tests.tiny import tiny_backbone
 
 NAMES = ["Anna", "Boris", "Carla", "David", "Elena", "Farid", "Greta", "Hassan", "Irene", "Jakob"]
@@ -74,6 +77,30 @@ def test_every_edit_is_fired_by_its_own_prompt(contest):
     own = contest.run(300)[0]
     assert own.right_Q.all()
     np.testing.assert_array_equal(own.best_Q, 1)
+
+
+def test_keys_alone_read_nothing_again(contest):
+    """Without a cross-encoder no query is counted as read again."""
+    assert not any(result.doubted_Q.any() for result in contest.run(300))
+
+
+def test_what_is_read_again_is_counted(contest, monkeypatch):
+    """With a cross-encoder exactly the queries are counted of which it changed what keys say, and never an edit's own prompt."""
+    backbone, asked = tiny_backbone(), []
+    crossed = replace(contest.calibration, cross=cross_of(backbone, doubt=(-9.0, 0.5))).on(backbone)
+    settle = CrossReader.settle
+
+    def noted(reader, logit_Bk, *further, **others):
+        settled_Bk = settle(reader, logit_Bk, *further, **others)
+        asked.extend((settled_Bk != logit_Bk).any(axis=1))
+        return settled_Bk
+
+    monkeypatch.setattr(CrossReader, "settle", noted)
+    monkeypatch.setattr(contest, "calibration", crossed)
+    results = contest.run(300)
+    assert np.concatenate([result.doubted_Q for result in results]).tolist() == asked
+    assert not results[0].doubted_Q.any()
+    assert any(asked)
 
 
 def test_a_larger_store_has_nearer_neighbours(contest):

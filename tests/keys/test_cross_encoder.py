@@ -146,16 +146,19 @@ def test_tokens_of_candidates_are_found_by_two_places():
 
 
 def test_only_what_is_open_doubtful_and_has_tokens_is_settled(backbone, reader):
-    """Candidates that are closed, not in doubt or without tokens keep every bit; the others get the blend of both logits."""
-    logit_Bk = np.array([[0.5, -1.5, 1.0, 3.0], [2.0, -2.0, 0.0, 1.9], [0.1, 0.2, 0.3, 0.4]], np.float32)
-    open_Bk = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], np.bool_)
-    prompts = [LEFT[0], LEFT[1], []]
-    known = [[*RIGHT[:2], [], RIGHT[2]], RIGHT, RIGHT]
+    """Candidates that are closed, not in doubt, without tokens or beside a sure one keep every bit; the others get the blend of both logits."""
+    logit_Bk = np.array(
+        [[0.5, -1.5, 1.0, 3.0], [-3.0, -2.0, 0.0, 1.9], [0.1, 0.2, 0.3, 0.4], [0.5, 2.0, -1.5, 1.9]],
+        np.float32,
+    )
+    open_Bk = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], np.bool_)
+    prompts = [LEFT[0], LEFT[1], [], LEFT[2]]
+    known = [[*RIGHT[:2], [], RIGHT[2]], RIGHT, RIGHT, RIGHT]
     query = Spelled(*(part[:, None] for part in spelled_of(prompts)))
     flat = spelled_of([one for row in known for one in row])
-    settled_Bk = reader.settle(logit_Bk, open_Bk, query, Spelled(*(part.reshape(3, 4, -1) for part in flat)))
+    settled_Bk = reader.settle(logit_Bk, open_Bk, query, Spelled(*(part.reshape(4, 4, -1) for part in flat)))
     expected_Bk, fresh = logit_Bk.copy(), CrossReader(cross_of(backbone), backbone)
-    # the third prompt came without tokens, as did the third candidate of the first one
+    # the third prompt came without tokens, as did the third candidate of the first one; the last one has a candidate that is sure
     for row, place in ((0, 0), (1, 2), (1, 3)):
         cross_1 = fresh.logits([prompts[row]], [known[row][place]])
         expected_Bk[row, place] = fresh.cross.blend(logit_Bk[row, place], cross_1)[0]
@@ -181,9 +184,16 @@ def test_the_blend_weighs_both_logits():
 
 
 def test_doubt_leaves_out_its_ends(backbone):
-    """A logit at either end of the doubt is believed."""
-    doubtful = cross_of(backbone).doubtful(np.array([-2.5, -2.0, -1.9, 0.0, 1.9, 2.0, 2.5], np.float32))
-    assert doubtful.tolist() == [False, False, True, True, True, False, False]
+    """A logit at either end of the doubt is believed, and at the upper one it is believed for all candidates of the query."""
+    logit_Bk = np.array([[-2.5, -2.0, -1.9], [0.0, 1.9, -2.0], [0.0, 1.9, 2.0], [0.0, 1.9, 2.5]], np.float32)
+    doubtful_Bk = cross_of(backbone).doubtful(logit_Bk, np.ones((4, 3), np.bool_))
+    assert doubtful_Bk.tolist() == [[False, False, True], [True, True, False], [False] * 3, [False] * 3]
+
+
+def test_only_open_candidates_remove_doubt(backbone):
+    """What lies beyond the doubt but is no candidate leaves the others in doubt, and is in none itself."""
+    logit_1k, open_1k = np.array([[0.0, 5.0, 1.0]], np.float32), np.array([[True, False, False]])
+    assert cross_of(backbone).doubtful(logit_1k, open_1k).tolist() == [[True, False, False]]
 
 
 @pytest.mark.parametrize(
@@ -250,15 +260,17 @@ def test_only_doubtful_candidates_are_judged_anew(calibration, crossed, backbone
     before_Bk, after_Bk = calibration.score_batch(*posed), doubting.on(backbone).score_batch(*posed)
     with np.errstate(divide="ignore"):
         logit_Bk = np.log(before_Bk.astype(np.float64)) - np.log1p(-before_Bk.astype(np.float64))
-    doubtful_Bk = (logit_Bk > low) & (logit_Bk < high) & posed[-1]
-    clear_Bk = (np.abs(logit_Bk - low) > 0.01) & (np.abs(logit_Bk - high) > 0.01)
+    sure_B1 = ((logit_Bk >= high) & posed[-1]).any(axis=1, keepdims=True)
+    doubtful_Bk = (logit_Bk > low) & (logit_Bk < high) & posed[-1] & ~sure_B1
+    near_Bk = np.minimum(np.abs(logit_Bk - low), np.abs(logit_Bk - high)) < 0.01
+    clear_Bk = ~(near_Bk & posed[-1]).any(axis=1, keepdims=True) & np.ones_like(near_Bk)
     np.testing.assert_array_equal((after_Bk != before_Bk)[clear_Bk], doubtful_Bk[clear_Bk])
     assert 20 < doubtful_Bk.sum() < 0.9 * posed[-1].sum()
     assert not after_Bk[~posed[-1]].any()
 
 
 def test_the_same_prompt_is_never_read_again(crossed, backbone, calibration, views):
-    """However wide the doubt, a prompt word for word the same stays at probability one, and any other one below it."""
+    """However wide the doubt, a prompt word for word the same stays at probability one, and nothing else is read beside it."""
     doubting = dataclasses.replace(
         crossed, cross=cross_of(backbone, doubt=(-99.0, 99.0), blend=Blend(0, 0, 50))
     )
@@ -266,7 +278,9 @@ def test_the_same_prompt_is_never_read_again(crossed, backbone, calibration, vie
     distance = np.linalg.norm(keys.retrieval_BR - keys.retrieval_BR[0], axis=1).astype(np.float32)
     routed = (keys.verification_BM[0], keys.verification_BM, distance)
     assert doubting.on(backbone).score(*routed)[0] == 1
-    assert calibration.score(*routed)[1] < doubting.on(backbone).score(*routed)[1] < 1
+    assert calibration.score(*routed)[1] == doubting.on(backbone).score(*routed)[1]
+    without = (keys.verification_BM[0], keys.verification_BM[1:], distance[1:])
+    assert calibration.score(*without)[0] < doubting.on(backbone).score(*without)[0] < 1
 
 
 def test_same_question_stays_symmetric(crossed, backbone, calibration, views):

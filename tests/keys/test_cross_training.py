@@ -82,8 +82,9 @@ def test_nothing_else_is_touched(backbone):
     assert not any(one.requires_grad or one.grad is not None for one in backbone.model.parameters())
 
 
-def test_every_pair_is_used_once_at_most(backbone, monkeypatch):
-    """Of more pairs than asked for some are drawn, none of them twice, and progress counts to the end."""
+@pytest.mark.parametrize("passes", [1, 3])
+def test_every_pair_is_used_once_a_pass_at_most(backbone, monkeypatch, passes):
+    """Of more pairs than asked for each pass draws others, none of them twice, and progress counts to the end."""
     texts_N = [[20 + number] for number in range(100)]
     read, told = [], []
     joined = cross_training.joined
@@ -91,11 +92,31 @@ def test_every_pair_is_used_once_at_most(backbone, monkeypatch):
         cross_training, "joined", lambda *both: read.append(frozenset([*both[0], *both[1]])) or joined(*both)
     )
     pairs = LabelledPairs(np.arange(50), np.arange(50, 100), np.arange(50) % 2 == 0)
-    config = dataclasses.replace(TINY, pairs=37)
+    config = dataclasses.replace(TINY, pairs=37, passes=passes)
     trained(backbone, texts_N, pairs, config=config, progress=lambda *counts: told.append(counts))
-    assert len(read) == len(set(read)) == 37
+    assert len(read) == 37 * passes
+    every = [set(read[37 * number : 37 * (number + 1)]) for number in range(passes)]
+    assert [len(one) for one in every] == [37] * passes
+    assert len({frozenset(one) for one in every}) == passes
     assert set(read) <= {frozenset([20 + number, 70 + number]) for number in range(50)}
-    assert told == [(step, 5) for step in range(1, 6)]
+    assert told == [(step, 5 * passes) for step in range(1, 5 * passes + 1)]
+
+
+def test_large_steps_go_further(backbone, monkeypatch):
+    """Rates go with the root of how many pairs a step has, and are what they are called at the default."""
+    rates = []
+
+    class Noted(cross_training.Descent):
+        def __init__(self, groups, **further):
+            rates.append([group["lr"] for group in groups])
+            super().__init__(groups, **further)
+
+    monkeypatch.setattr(cross_training, "Descent", Noted)
+    for batch in (CrossConfig().batch, 4 * CrossConfig().batch):
+        trained(backbone, *toy_pairs(0, 20), config=dataclasses.replace(TINY, batch=batch))
+    default, larger = rates
+    assert default == [cross_training._DOWN_RATE, cross_training._UP_RATE, cross_training._HEAD_RATE]
+    np.testing.assert_allclose(larger, 2 * np.array(default))
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 19, 20, 21])
@@ -108,7 +129,9 @@ def test_any_number_of_pairs_can_be_trained_on(backbone, pairs):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"depth": 6}, {"lowest": -1}, {"rank": 0}, {"pairs": 0}, {"batch": 0}], ids=str
+    "settings",
+    [{"depth": 6}, {"lowest": -1}, {"rank": 0}, {"pairs": 0}, {"passes": 0}, {"batch": 0}],
+    ids=str,
 )
 def test_a_configuration_that_trains_nothing_is_refused(settings):
     """Adapters need layers, a rank, and pairs."""

@@ -160,9 +160,8 @@ def test_a_cross_encoder_is_fitted_with_the_keys(monkeypatch, backbone):
     keys = fitted.keys(capture_all(backbone, texts, fitted.views))
     distances = np.linalg.norm(keys.retrieval_BR[:, None] - keys.retrieval_BR, axis=-1).astype(np.float32)
     crowd = np.broadcast_to(keys.verification_BM, (12, *keys.verification_BM.shape))
-    given = (keys.verification_BM, crowd, distances, np.ones((12, 12), np.bool_))
+    given = (keys.verification_BM, crowd, distances, ~np.eye(12, dtype=np.bool_))
     routed = [one.score_batch(*given) for one in (fitted, fitted.on(backbone), again.on(backbone))]
     np.testing.assert_array_equal(routed[1], routed[2])
-    np.testing.assert_array_equal(np.diagonal(routed[1]), 1)
     assert (routed[0] != routed[1]).any()
     assert ((routed[1] >= 0) & (routed[1] <= 1)).all()
