@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,7 @@ def main() -> None:
 
 
 def _config(arguments: argparse.Namespace, layers: int) -> CrossConfig:
-    given = {
-        name: getattr(arguments, name) for name in ("depth", "lowest", "rank", "pairs", "passes", "batch")
-    }
+    given = {one.name: getattr(arguments, one.name) for one in fields(CrossConfig)}
     return replace(
         CrossConfig.of(layers), **{name: value for name, value in given.items() if value is not None}
     )

@@ -1,6 +1,6 @@
 """Collisions: what new prompts fire that is live already, and what they would fire of one another.
 
-Shape legend: K wordings of an edit, V views, D residual width, B prompts, N wordings of all of them.
+Shape legend: K wordings of an edit, its prompt first, V views, D residual width, B prompts, N wordings of all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,8 +45,7 @@ class CollisionCheck:
         if len(edits) < 2:
             return np.zeros(len(edits), dtype=np.bool_)
         owner_N = np.repeat(np.arange(len(edits)), [len(views_KVD) for views_KVD in edits])
-        prompts = self.calibration.keys(np.stack([views_KVD[0] for views_KVD in edits]))
-        return fires_earlier(self.calibration, prompts, self.calibration.keys(np.concatenate(edits)), owner_N)
+        return fires_earlier(self.calibration, self.calibration.keys(np.concatenate(edits)), owner_N)
 
     def met(self, edits: Sequence[Floats], replaced: Sequence[int | None]) -> list[Collision | None]:
         """What each new edit's prompt fires; what it is to replace anyhow is no collision."""

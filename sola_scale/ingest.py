@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,6 @@ class _Pending:
     updates: int | None
     replaces: int | None = None
     collision: Collision | None = None
-    refused: bool = False
 
 
 @dataclass(slots=True)
@@ -198,9 +197,11 @@ class IngestJob:
         """Settle a request that was written before and that an edit of another prompt took over from: a job can be run again."""
         for found in self.store.find_prompt(request.prompt):
             record = self.store.record(found)
-            heirs = [one for one in self.store.chain(found) if self._is_live(one)]
-            if record.status is EditStatus.SUPERSEDED and record.target == request.target and heirs:
-                reason = f"edit {heirs[0]} of another prompt took over from the same edit"
+            if record.status is not EditStatus.SUPERSEDED or record.target != request.target:
+                continue
+            heir = next((one for one in self.store.chain(found) if self._is_live(one)), None)
+            if heir is not None:
+                reason = f"edit {heir} of another prompt took over from the same edit"
                 self._settle_now(request, "duplicate", reason, edit_id=found)
                 return True
         return False
@@ -228,27 +229,24 @@ class IngestJob:
     def _settle(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
         """Commit and report a group, a transaction after the other, as long as some wait for others of it to be live."""
         while group:
-            waiting = self._waiting([one for one in group if one.status == "trained"])
+            trained = [one for one in group if one.status == "trained"]
+            waits = self._check.waiting([_views(one) for one in trained])
+            waiting = {one.job.token for one, late in zip(trained, waits, strict=True) if late}
+            ready = [one for one in trained if one.job.token not in waiting]
+            self._find_collisions(ready)
+            waiting |= self._forestalled(ready)
             yield from self._commit([one for one in group if one.job.token not in waiting])
             group = [one for one in group if one.job.token in waiting]
 
-    def _waiting(self, trained: list[TrainingOutcome]) -> set[int]:
-        """Tokens of those that would fire one before them, or take over from an edit that one before them takes over from.
-
-        Of the others it is found out what they collide with. The first never waits.
-        """
-        waits = self._check.waiting([_views(one) for one in trained])
-        waiting = {one.job.token for one, late in zip(trained, waits, strict=True) if late}
-        ready = [one for one in trained if one.job.token not in waiting]
-        self._find_collisions(ready)
-        taken: set[int] = set()
-        for one in ready:
-            replaces = self._pending[one.job.token].replaces
-            if replaces in taken:
-                waiting.add(one.job.token)
-            elif replaces is not None:
-                taken.add(replaces)
-        return waiting
+    def _forestalled(self, trained: list[TrainingOutcome]) -> set[int]:
+        """Tokens of those that would take over from an edit that one before them takes over from."""
+        first: dict[int, int] = {}
+        tokens: set[int] = set()
+        for one in trained:
+            token, replaces = one.job.token, self._pending[one.job.token].replaces
+            if replaces is not None and first.setdefault(replaces, token) != token:
+                tokens.add(token)
+        return tokens
 
     def _find_collisions(self, trained: list[TrainingOutcome]) -> None:
         """Route each new prompt as if it were asked now: what it fires, it collides with."""
@@ -258,13 +256,19 @@ class IngestJob:
         found = self._check.met([_views(one) for one in trained], [one.replaces for one in pending])
         for one, collision in zip(pending, found, strict=True):
             one.collision = collision
-            one.refused = collision is not None and self.on_collision == "reject"
             if collision is not None and self.on_collision == "supersede":
                 one.replaces = one.replaces or collision.edit_id
 
+    def _refuses(self, collision: Collision | None) -> TypeGuard[Collision]:
+        return collision is not None and self.on_collision == "reject"
+
     def _commit(self, group: list[TrainingOutcome]) -> Iterator[Outcome]:
         """Commit what trained in one transaction, then report the whole group."""
-        kept = [one for one in group if one.status == "trained" and not self._pending[one.job.token].refused]
+        kept = [
+            one
+            for one in group
+            if one.status == "trained" and not self._refuses(self._pending[one.job.token].collision)
+        ]
         ids = iter(self.commit([self._edit(one) for one in kept]).edit_ids if kept else ())
         for one in group:
             pending = self._pending.pop(one.job.token)
@@ -277,7 +281,7 @@ class IngestJob:
         )
         reason = one.reason
         collision = pending.collision
-        if pending.refused and collision is not None:
+        if self._refuses(collision):
             status, reason = "rejected", f"the prompt fires edit {collision.edit_id} already"
         stored = status in ("written", "superseded")
         return Outcome(

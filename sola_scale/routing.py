@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sola_index import SearchResult
 from sola_scale.errors import CorruptRecordError
 from sola_scale.keys import Calibration
+from sola_scale.keys.problems import CANDIDATES
 from sola_scale.live import LiveIndex
 from sola_scale.store import Store
 
@@ -60,7 +61,7 @@ class Router:
         *,
         version: int,
         on_damage: Callable[[set[int]], None],
-        candidates: int = 8,
+        candidates: int = CANDIDATES,
     ) -> None:
         """Route by the keys of ``live``, of which the nearest ``candidates`` are verified.
 

@@ -13,6 +13,7 @@ from sola_scale.analysis.cache import ViewCache
 from sola_scale.analysis.trial import NOBODY, Pool, Trial
 from sola_scale.keys import Calibration, Keys
 from sola_scale.keys.blocks import blocks, over_blocks
+from sola_scale.keys.problems import CANDIDATES
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -85,7 +86,7 @@ class Contest:
             out[block] = _distance(cosine_BE.max(axis=1))
         return out
 
-    def run(self, size: int, *, k: int = 8) -> list[PoolResult]:
+    def run(self, size: int, *, k: int = CANDIDATES) -> list[PoolResult]:
         """Route every pool in a store of the trial's edits and the first ``size`` of the crowd."""
         keys_ER = self._edit_keys_ER[: len(self.trial.edits) + size]
         found = {pool.name: _nearest(self._query_keys[pool.name], keys_ER, k) for pool in self.trial.pools}

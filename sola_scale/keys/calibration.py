@@ -297,6 +297,6 @@ class Calibration:
         same_Bk = same_text(query, candidates, distances_Bk, evidence.cosine_Bk)
         if self.reader is not None:
             asked, known = self._spelled(query_BM[:, None]), self._spelled(candidates_BkM)
-            open_Bk = mask_Bk & ~(same_Bk if whole else same_Bk.any(axis=-1, keepdims=True))
-            logit_Bk = self.reader.settle(logit_Bk, open_Bk, asked, known, whole=whole)
+            certain_Bk = np.where(same_Bk, np.float32(np.inf), logit_Bk)
+            logit_Bk = self.reader.settle(certain_Bk, mask_Bk, asked, known, whole=whole)
         return np.where(same_Bk, np.float32(1), np.minimum(sigmoid(logit_Bk), _ALMOST_SURE))

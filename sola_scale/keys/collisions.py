@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sola_scale.keys.calibration import Calibration, Keys
+from sola_scale.keys.problems import CANDIDATES
 from sola_scale.keys.scorer import Bools, Floats, Ints
 
-_CANDIDATES = 8
-"""Keys before a prompt's own that are verified, as a route verifies them."""
 _PAIRS = 64
 """Pairs of wordings that two edits are told apart by, at most: somebody may give hundreds."""
 
@@ -58,7 +57,7 @@ def told_apart(calibration: Calibration, new: Keys, old: Keys) -> bool:
 
     Of the wordings, given by their keys, the 64 nearest pairs are judged. Where distance alone judges, edits that collide are never told apart.
     """
-    apart_NO = np.stack([np.linalg.norm(old.retrieval_BR - one_R, axis=1) for one_R in new.retrieval_BR])
+    apart_NO = _apart(new, old)
     nearest_B = np.argsort(apart_NO, axis=None, kind="stable")[:_PAIRS]
     left_B, right_B = np.unravel_index(nearest_B, apart_NO.shape)
     left, right = _rows(new, left_B), _rows(old, right_B)
@@ -68,24 +67,22 @@ def told_apart(calibration: Calibration, new: Keys, old: Keys) -> bool:
     )
 
 
-def fires_earlier(calibration: Calibration, prompts: Keys, wordings: Keys, owner_N: Ints) -> Bools:
+def fires_earlier(calibration: Calibration, wordings: Keys, owner_N: Ints) -> Bools:
     """Which of B prompts would fire the edit of one before it, were all of these live.
 
     Args:
         calibration: what judges.
-        prompts: keys of the prompts, in the order in which they are written.
-        wordings: keys of all N wordings of theirs.
-        owner_N: whose wording each is, 0 to B - 1.
+        wordings: keys of all N wordings, those of one edit together, its prompt first.
+        owner_N: whose wording each is, 0 to B - 1, ascending: the order in which the edits are written.
     """
-    apart_BN = np.stack(
-        [np.linalg.norm(wordings.retrieval_BR - prompt_R, axis=1) for prompt_R in prompts.retrieval_BR]
-    )
+    prompts = _rows(wordings, np.unique(owner_N, return_index=True)[1])
+    apart_BN = _apart(prompts, wordings)
     before_BN = owner_N < np.arange(len(prompts))[:, None]
-    nearest_Bk = np.argsort(np.where(before_BN, apart_BN, np.inf), axis=1, kind="stable")[:, :_CANDIDATES]
+    nearest_Bk = np.argsort(np.where(before_BN, apart_BN, np.inf), axis=1, kind="stable")[:, :CANDIDATES]
     probability_Bk = calibration.score_batch(
         prompts.verification_BM,
         wordings.verification_BM[nearest_Bk],
-        np.take_along_axis(apart_BN, nearest_Bk, axis=1).astype(np.float32),
+        np.take_along_axis(apart_BN, nearest_Bk, axis=1),
         np.take_along_axis(before_BN, nearest_Bk, axis=1),
         owner_N[nearest_Bk],
     )
@@ -95,6 +92,12 @@ def fires_earlier(calibration: Calibration, prompts: Keys, wordings: Keys, owner
 
 def _rows(keys: Keys, places: Ints) -> Keys:
     return Keys(retrieval_BR=keys.retrieval_BR[places], verification_BM=keys.verification_BM[places])
+
+
+def _apart(left: Keys, right: Keys) -> Floats:
+    """Euclidean distance of every retrieval vector of the left to every one of the right."""
+    rows = [np.linalg.norm(right.retrieval_BR - one_R, axis=1) for one_R in left.retrieval_BR]
+    return np.stack(rows).astype(np.float32)
 
 
 def _fires_other(calibration: Calibration, query: Keys, other: Keys) -> Floats:

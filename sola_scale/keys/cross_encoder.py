@@ -122,8 +122,8 @@ class CrossReader:
         """Read what is doubtful among the ``open_Bk`` candidates again, and blend both logits there; ``[B, k]``.
 
         Args:
-            logit_Bk: the keys' verdict.
-            open_Bk: which candidates may be read: those that are there, and not the query word for word.
+            logit_Bk: the keys' verdict; infinite for the query word for word, which is never read.
+            open_Bk: which candidates are there.
             query: tokens of the queries, ``[B, 1, T]``.
             candidates: tokens of their candidates, ``[B, k, T]``.
             whole: read what is doubtful beside a candidate that is sure as well.

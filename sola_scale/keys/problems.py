@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+CANDIDATES = 8
+"""Nearest keys that are verified: by a route, and so wherever one is posed or foreseen."""
 _BLOCK = 128
 
 
@@ -37,7 +39,7 @@ class Problems:
         return len(self.query_Q)
 
 
-def pose(corpus: Corpus, retrieval_NR: Floats, *, k: int = 8) -> Problems:
+def pose(corpus: Corpus, retrieval_NR: Floats, *, k: int = CANDIDATES) -> Problems:
     """Pose every text as a query to a store of all prompts, with and without the edit that answers it.
 
     A paraphrase is asked once with its edit in the store (it must fire) and once without (nothing may). Prompts and

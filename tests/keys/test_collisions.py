@@ -83,10 +83,10 @@ def test_prompts_wait_for_what_they_would_fire(calibration, views, rows):
     texts = ["7 1 0", "9 4 0", "7 1 1", "9 4 0", "11 2 0"]
 
     def waits(order, given):
-        prompts = _keys(calibration, views, rows, [texts[place] for place in order])
+        assert [own[0] for own in given] == [texts[place] for place in order]
         wordings = _keys(calibration, views, rows, [text for own in given for text in own])
         owner_N = np.repeat(np.arange(len(given)), [len(own) for own in given])
-        return fires_earlier(calibration, prompts, wordings, owner_N).tolist()
+        return fires_earlier(calibration, wordings, owner_N).tolist()
 
     assert waits(range(5), [[text] for text in texts]) == [False, False, True, True, False]
     assert waits([2, 0, 4], [["7 1 1"], ["7 1 0"], ["11 2 0"]]) == [False, True, False]

@@ -164,4 +164,6 @@ def test_a_cross_encoder_is_fitted_with_the_keys(monkeypatch, backbone):
     routed = [one.score_batch(*given) for one in (fitted, fitted.on(backbone), again.on(backbone))]
     np.testing.assert_array_equal(routed[1], routed[2])
     assert (routed[0] != routed[1]).any()
+    own = again.on(backbone).score_batch(*given[:3], np.ones((12, 12), np.bool_))
+    np.testing.assert_array_equal(np.diagonal(own), 1)
     assert ((routed[1] >= 0) & (routed[1] <= 1)).all()
